@@ -83,10 +83,10 @@ def _ratios(seconds: dict[str, float]) -> dict[str, float]:
 
 def _feed(tokens: npt.NDArray[np.int32], sequences: int) -> dict[str, npt.NDArray[np.int32]]:
     """All tokens as one request of equally long sequences."""
-    from rewardserve._packing import pack
+    from rewardserve._packing import PackedRequest
     from rewardserve._wire import graph_inputs
 
-    (request,) = pack(np.split(tokens, sequences), tokens.size)
+    request = PackedRequest.of(np.split(tokens, sequences), range(sequences))
     return graph_inputs([(request.input_ids, request.segments)])
 
 

@@ -70,7 +70,7 @@ class Answers(ABC, Generic[Result]):
     def _take(
         self, packed: PackedRequest, raw: dict[str, bytes]
     ) -> tuple[npt.NDArray[np.bool_], RewardIntegrityError | None]:
-        """Keeps one request's answers; says which of its items [N] are good, and why the first other one isn't."""
+        """Keeps one request's answers; says which of its items [M] are good, and why the first other one isn't."""
 
     @abstractmethod
     def _result(self) -> Result: ...
@@ -97,7 +97,7 @@ class Rewards(Answers[npt.NDArray[np.float32]]):
     def _take(
         self, packed: PackedRequest, raw: dict[str, bytes]
     ) -> tuple[npt.NDArray[np.bool_], RewardIntegrityError | None]:
-        rewards = _read(raw, _wire.REWARDS, np.float32, (packed.items.size, *self._shape))
+        rewards = _read(raw, _wire.REWARDS, np.float32, (len(packed.segments), *self._shape))[packed.ends]
         nan = np.isnan(rewards).reshape(packed.items.size, -1).any(axis=1)
         good, error = _check(packed, raw, nan)
         self._rewards[packed.items[good]] = rewards[good]
@@ -124,9 +124,14 @@ class Values(Answers[list[npt.NDArray[np.float32]]]):
     ) -> tuple[npt.NDArray[np.bool_], RewardIntegrityError | None]:
         values = _read(raw, _wire.VALUES, np.float32, (packed.input_ids.size,))
         parts = np.split(values, np.cumsum(packed.segments[:-1, 0]))
-        good, error = _check(packed, raw, np.array([bool(np.isnan(part).any()) for part in parts]))
+        prefixes = packed.ends - packed.segments[packed.ends, 1]
+        whole = [
+            np.concatenate([parts[prefix], parts[end]] if prefix != end else [parts[end]])
+            for prefix, end in zip(prefixes.tolist(), packed.ends.tolist(), strict=True)
+        ]
+        good, error = _check(packed, raw, np.array([bool(np.isnan(each).any()) for each in whole]))
         for place in np.flatnonzero(good):
-            self._values[packed.items[place]] = parts[place]
+            self._values[packed.items[place]] = whole[place]
         return good, error
 
     def _result(self) -> list[npt.NDArray[np.float32]]:
@@ -157,13 +162,17 @@ def _read(raw: dict[str, bytes], name: str, dtype: type[Number], shape: tuple[in
 def _check(
     packed: PackedRequest, raw: dict[str, bytes], nan: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.bool_], RewardIntegrityError | None]:
-    """Which items [N] can be trusted, given which hold NaN; and why the first other one can't."""
-    fingerprints = _read(raw, _wire.FINGERPRINTS, np.int32, (packed.items.size,))
-    bad = nan | (fingerprints != packed.fingerprints)
+    """Which items [M] can be trusted, given which hold NaN; and why the first other one can't.
+
+    A prefix that is nobody's sequence isn't looked at: the fingerprints of those that continue it cover its tokens.
+    """
+    fingerprints = _read(raw, _wire.FINGERPRINTS, np.int32, (len(packed.segments),))[packed.ends]
+    expected = packed.fingerprints[packed.ends]
+    bad = nan | (fingerprints != expected)
     if not bad.any():
         return ~bad, None
-    first = int(np.flatnonzero(bad)[0])
-    problem = _problem(bool(nan[first]), int(fingerprints[first]), int(packed.fingerprints[first]))
+    first = min(np.flatnonzero(bad), key=packed.items.__getitem__)
+    problem = _problem(bool(nan[first]), int(fingerprints[first]), int(expected[first]))
     return ~bad, RewardIntegrityError(f"the server's reward of item {packed.items[first]} can't be trusted: {problem}")
 
 

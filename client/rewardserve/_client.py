@@ -16,7 +16,6 @@ from rewardserve._answers import Answers, Result, Rewards, Values
 from rewardserve._contract import RewardContract, tokenizer_model
 from rewardserve._errors import ContractError
 from rewardserve._exchange import exchange
-from rewardserve._packing import pack
 from rewardserve._pairs import join_pairs
 from rewardserve._tokenizer import Encoder, load_tokenizer
 
@@ -38,6 +37,8 @@ class RewardClient:
         tokenizer: A `tokenizer.json`, or a directory with one; it must be the exported one. None takes it from the
             local cache, or from the server.
         timeout: Seconds that each request to the server may take.
+        share_prefixes: Whether sequences of one call that begin alike have that part computed once, and equal ones
+            everything, where that saves work. Rewards are the same up to rounding. Encoders never share.
 
     Raises:
         ServerError: The server can't be reached, or doesn't serve the model.
@@ -56,19 +57,22 @@ class RewardClient:
         model: str = "reward",
         tokenizer: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        share_prefixes: bool = True,
     ) -> None:
         from rewardserve._connection import Connection
 
         self._model = model
         self._timeout = _core.check_timeout(timeout)
+        self._share_prefixes = share_prefixes
         self._tokenizer_path = tokenizer
         self._encoder: Encoder | None = None
         self._encoder_lock = threading.Lock()
         self._connection = Connection(url)
         try:
             self._version = self._connection.latest_version(model, timeout)
-            parameters = self._connection.parameters(model, self._version, timeout)
-            self._contract = RewardContract.from_parameters(parameters, model=model, version=self._version)
+            settings = self._connection.settings(model, self._version, timeout)
+            self._contract = RewardContract.from_parameters(settings.parameters, model=model, version=self._version)
+            self._workers = settings.instances
             if tokenizer is not None:
                 self._get_encoder(timeout)
         except BaseException:
@@ -247,9 +251,12 @@ class RewardClient:
         return self._collect(sequences, Rewards(len(sequences), len(labels) if labels else None), timeout)
 
     def _collect(self, sequences: list[npt.NDArray[np.int32]], answers: Answers[Result], timeout: float) -> Result:
+        packed_requests = _core.packed_requests(
+            sequences, self._contract, workers=self._workers, share_prefixes=self._share_prefixes
+        )
         requests = (
             (packed, _core.infer_request(packed, self._model, self._version, answers.outputs))
-            for packed in pack(sequences, self._contract.max_request_tokens, padded=self._contract.padded)
+            for packed in packed_requests
         )
         return exchange(requests, lambda request: self._connection.infer(request, timeout), answers)
 

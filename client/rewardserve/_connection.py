@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,10 +16,23 @@ from rewardserve._grpc_errors import translate
 if TYPE_CHECKING:
     from tritonclient.grpc.service_pb2 import ModelInferResponse
 
-__all__ = ["Connection", "InferCall"]
+__all__ = ["Connection", "InferCall", "ModelSettings"]
 
 # gRPC receives 4 MiB by default, less than a large tokenizer.json. The server sets limits of its own.
 _CHANNEL_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What a client needs of a model's configuration.
+
+    Attributes:
+        parameters: The string parameters.
+        instances: How many batches the server computes at a time, on all devices.
+    """
+
+    parameters: Mapping[str, str]
+    instances: int
 
 
 class InferCall:
@@ -88,15 +102,19 @@ class Connection:
             )
         return str(max(metadata.versions, key=int))
 
-    def parameters(self, model: str, version: str, timeout: float) -> Mapping[str, str]:
-        """The string parameters of a model's configuration.
+    def settings(self, model: str, version: str, timeout: float) -> ModelSettings:
+        """A model's configuration.
 
         Raises:
             ServerError: The server can't be reached, or doesn't serve the model.
         """
         request = ModelConfigRequest(name=model, version=version)
         config = self._call(self._stub.ModelConfig, request, model, timeout).config
-        return {name: parameter.string_value for name, parameter in config.parameters.items()}
+        return ModelSettings(
+            parameters={name: parameter.string_value for name, parameter in config.parameters.items()},
+            # `count` instances on each of a group's GPUs; a group on the CPU names none.
+            instances=sum(group.count * max(len(group.gpus), 1) for group in config.instance_group) or 1,
+        )
 
     def infer(self, request: ModelInferRequest, timeout: float) -> InferCall:
         """Sends a request and returns at once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from rewardserve._errors import (
     TextTooLongError,
     TruncationWarning,
 )
-from rewardserve._packing import PackedRequest
+from rewardserve._packing import PackedRequest, pack
 from rewardserve._tokenizer import Encoder
 
 if TYPE_CHECKING:
     from tritonclient.grpc.service_pb2 import ModelInferRequest
 
-__all__ = ["check_timeout", "check_tokens", "encode_texts", "infer_request"]
+__all__ = ["check_timeout", "check_tokens", "encode_texts", "infer_request", "packed_requests"]
 
 
 def check_timeout(timeout: float) -> float:
@@ -99,6 +99,26 @@ def _check_vocabulary(index: int, ids: npt.NDArray[Any], vocab_size: int, remedy
         raise InvalidTokensError(
             index, f"token {first} is {ids[first]}, outside the vocabulary of {vocab_size}. {remedy}"
         )
+
+
+def packed_requests(
+    sequences: Sequence[npt.NDArray[np.int32]], contract: RewardContract, *, workers: int, share_prefixes: bool
+) -> Iterator[PackedRequest]:
+    """Packs the sequences of one call as the contract allows.
+
+    Args:
+        sequences: Token ids, checked.
+        contract: The served model's.
+        workers: Requests that the server computes at a time.
+        share_prefixes: Whether common prefixes are sent once, where the model allows it.
+    """
+    return pack(
+        sequences,
+        contract.max_request_tokens,
+        workers=workers,
+        share=share_prefixes and not contract.bidirectional,
+        padded=contract.padded,
+    )
 
 
 def infer_request(packed: PackedRequest, model: str, version: str, outputs: Sequence[str]) -> ModelInferRequest:

@@ -1,14 +1,16 @@
-"""Sequences of any length, packed into requests without padding."""
+"""Sequences of any length, packed into requests: without padding, and what they begin with in common only once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rewardserve._wire import fingerprint
+from rewardserve._balance import balanced, balanced_rows
+from rewardserve._prefixes import Family, each_alone, families
+from rewardserve._wire import fingerprints
 
 __all__ = ["PackedRequest", "pack"]
 
@@ -20,46 +22,77 @@ class PackedRequest:
     Attributes:
         input_ids: int32 [T].
         segments: int32 [N, 2], (length, parent).
-        items: Position, in the input, of each segment's sequence [N].
         fingerprints: int32 [N], what the server must answer.
+        items: Positions, in the input, of the sequences whose rewards it brings [M].
+        ends: The segment that each of them ends with [M]. Equal sequences end with the same one; with a prefix that
+            was nobody's sequence, none does.
     """
 
     input_ids: npt.NDArray[np.int32]
     segments: npt.NDArray[np.int32]
-    items: npt.NDArray[np.intp]
     fingerprints: npt.NDArray[np.int32]
+    items: npt.NDArray[np.intp]
+    ends: npt.NDArray[np.intp]
 
     @classmethod
     def of(cls, sequences: Sequence[npt.NDArray[np.int32]], items: Sequence[int]) -> PackedRequest:
         """Packs some of the sequences, each as one segment of its own."""
-        members = [sequences[index] for index in items]
+        return cls.of_families(sequences, [Family(prefix=0, members=[[item]]) for item in items])
+
+    @classmethod
+    def of_families(cls, sequences: Sequence[npt.NDArray[np.int32]], families: Sequence[Family]) -> PackedRequest:
+        """Packs some families of the sequences, each prefix as a segment that the family's others continue."""
+        tokens: list[npt.NDArray[np.int32]] = []
+        parents: list[int] = []
+        items: list[int] = []
+        ends: list[int] = []
+        for family in families:
+            root = len(tokens)
+            if family.prefix:
+                tokens.append(sequences[family.members[0][0]][: family.prefix])
+                parents.append(0)
+            for twins in family.members:
+                own = sequences[twins[0]][family.prefix :]
+                end = len(tokens) if own.size else root
+                if own.size:
+                    tokens.append(own)
+                    parents.append(end - root)
+                items.extend(twins)
+                ends.extend([end] * len(twins))
+        input_ids = np.concatenate(tokens)
+        segments = np.array([[part.size for part in tokens], parents], dtype=np.int32).T.copy()
         return cls(
-            input_ids=np.concatenate(members),
-            segments=np.array([[member.size, 0] for member in members], dtype=np.int32),
+            input_ids=input_ids,
+            segments=segments,
+            fingerprints=fingerprints(input_ids, segments),
             items=np.array(items, dtype=np.intp),
-            fingerprints=np.array([fingerprint(member) for member in members], dtype=np.int32),
+            ends=np.array(ends, dtype=np.intp),
         )
 
 
 def pack(
-    sequences: Sequence[npt.NDArray[np.int32]], max_request_tokens: int, *, padded: bool = False
-) -> list[PackedRequest]:
-    """Packs sequences, in order, into as few requests as their order allows.
+    sequences: Sequence[npt.NDArray[np.int32]],
+    max_request_tokens: int,
+    *,
+    workers: int = 1,
+    share: bool = False,
+    padded: bool = False,
+) -> Iterator[PackedRequest]:
+    """Packs the sequences of one call into requests of about equal size, the largest first.
 
     Args:
         sequences: Token ids, each [t] with 1 <= t <= max_request_tokens.
         max_request_tokens: Tokens of one request.
-        padded: Whether the server's graph pads the sequences of a request to the longest, so that the padding counts.
+        workers: Requests that the server computes at a time.
+        share: Whether common prefixes and equal sequences are sent once; not for models whose tokens see later ones.
+        padded: Whether the server's graph pads the sequences of a request to the longest, so that the padding counts,
+            and nothing is gained by sharing.
     """
-    requests: list[PackedRequest] = []
-    first = tokens = longest = 0
-    for index, sequence in enumerate(sequences):
-        longest = max(longest, sequence.size)
-        taken = (index - first + 1) * longest if padded else tokens + sequence.size
-        if taken > max_request_tokens:
-            requests.append(PackedRequest.of(sequences, range(first, index)))
-            first, tokens, longest = index, 0, sequence.size
-        tokens += sequence.size
-    if sequences:
-        requests.append(PackedRequest.of(sequences, range(first, len(sequences))))
-    return requests
+    lengths = [sequence.size for sequence in sequences]
+    if padded:
+        for items in balanced_rows(lengths, max_request_tokens, workers):
+            yield PackedRequest.of(sequences, items)
+        return
+    found = families(sequences) if share else each_alone(len(sequences))
+    for group in balanced(found, lengths, max_request_tokens, workers):
+        yield PackedRequest.of_families(sequences, group)

@@ -33,6 +33,7 @@ __all__ = [
     "SEGMENTS",
     "VALUES",
     "fingerprint",
+    "fingerprints",
     "graph_inputs",
     "problem_with",
     "rows_and_longest",
@@ -61,6 +62,24 @@ def fingerprint(tokens: npt.NDArray[np.int32]) -> int:
     # Reduced before they are added: the sum stays inside int64, whatever the ids and however many.
     terms = (ids + 1) * np.arange(1, ids.size + 1, dtype=np.int64) % FINGERPRINT_MODULUS
     return int(terms.sum() % FINGERPRINT_MODULUS)
+
+
+def fingerprints(input_ids: npt.NDArray[np.int32], segments: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The fingerprint of each sequence of a well-formed request, int32 [N]; a prefix is summed up once.
+
+    Args:
+        input_ids: Token ids [T].
+        segments: (length, parent) [N, 2].
+    """
+    lengths, parents = segments[:, 0].astype(np.int64), segments[:, 1]
+    starts = np.cumsum(lengths) - lengths
+    roots = np.arange(lengths.size) - parents
+    continues = parents > 0
+    origins = starts - np.where(continues, lengths[roots], 0)
+    factors = np.arange(1, input_ids.size + 1) - np.repeat(origins, lengths)
+    sums = np.add.reduceat((input_ids.astype(np.int64) + 1) * factors % FINGERPRINT_MODULUS, starts)
+    sums += np.where(continues, sums[roots], 0)
+    return (sums % FINGERPRINT_MODULUS).astype(np.int32)
 
 
 def graph_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from rewardserve import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
-from rewardserve._answers import Rewards
-from rewardserve._packing import PackedRequest
+from rewardserve._answers import Answers, Rewards, Values
+from rewardserve._packing import PackedRequest, pack
 from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 SEQUENCES = [np.array(ids, dtype=np.int32) for ids in ([1, 2, 3], [4, 5], [6], [7, 8, 9])]
@@ -40,9 +41,9 @@ def answer(rewards: Sequence[float], fingerprints: Sequence[int]) -> ModelInferR
     return response
 
 
-def failure_of(rewards: Rewards) -> ServerError:
+def failure_of(answers: Answers[Any]) -> ServerError:
     with pytest.raises(ServerError) as raised:
-        rewards.result()
+        answers.result()
     return raised.value
 
 
@@ -85,6 +86,66 @@ def test_one_bad_reward_leaves_the_others(
     assert error.partial is not None
     assert np.array_equal(error.partial, np.array([0.5, 1.5, np.nan, 3.5], dtype=np.float32), equal_nan=True)
     assert error.missing == [2]
+
+
+PROMPT = list(range(20))
+FAMILY = [np.array([*PROMPT, *own], dtype=np.int32) for own in ([33], [31], [32], [31])]
+"""Sent as the prompt, which is nobody's sequence, and what follows it: items 1 and 3, item 2, item 0."""
+
+
+@pytest.fixture
+def family() -> PackedRequest:
+    (request,) = pack(FAMILY, 100, share=True)
+    assert request.segments.tolist() == [[20, 0], [1, 1], [1, 2], [1, 3]]
+    return request
+
+
+def test_equal_sequences_get_one_reward_and_the_prefix_none(family: PackedRequest) -> None:
+    rewards = Rewards(4)
+    rewards.add(family, answer([np.nan, 1.0, 2.0, 0.0], family.fingerprints + np.array([1, 0, 0, 0])))
+    assert rewards.result().tolist() == [0.0, 1.0, 2.0, 1.0]
+
+
+def test_equal_sequences_are_bad_together(family: PackedRequest) -> None:
+    rewards = Rewards(4)
+    rewards.add(family, answer([9.0, np.nan, 2.0, 0.0], family.fingerprints))
+    error = failure_of(rewards)
+    assert "item 1 can't be trusted" in str(error)
+    assert error.missing == [1, 3]
+    assert error.partial is not None
+    assert np.array_equal(error.partial, np.array([0, np.nan, 2, np.nan], dtype=np.float32), equal_nan=True)
+
+
+def test_the_first_bad_item_is_named_wherever_it_was_sent(family: PackedRequest) -> None:
+    rewards = Rewards(4)
+    rewards.add(family, answer([9.0, 1.0, np.nan, np.nan], family.fingerprints))
+    error = failure_of(rewards)
+    assert "item 0 can't be trusted" in str(error)
+    assert error.missing == [0, 2]
+
+
+def value_answer(packed: PackedRequest, values: np.ndarray[Any, Any]) -> ModelInferResponse:
+    response = answer([], packed.fingerprints)
+    response.outputs[0].name = "values"
+    response.raw_output_contents[0] = values.astype(np.float32).tobytes()
+    return response
+
+
+def test_values_hold_those_of_the_prefix(family: PackedRequest) -> None:
+    values = Values(4)
+    values.add(family, value_answer(family, np.arange(23)))
+    result = values.result()
+    assert [each.tolist() for each in result] == [[*range(20), last] for last in (22, 20, 21, 20)]
+    result[1][:] = -1
+    assert result[0][0] == result[3][0] == 0, "each item has its own"
+
+
+def test_a_bad_value_of_the_prefix_concerns_all(family: PackedRequest) -> None:
+    values = Values(4)
+    sent = np.arange(23.0)
+    sent[3] = np.nan
+    values.add(family, value_answer(family, sent))
+    assert failure_of(values).missing == [0, 1, 2, 3]
 
 
 def without_fingerprints(response: ModelInferResponse) -> None:

@@ -42,10 +42,11 @@ def test_rewards_come_in_the_order_of_the_texts(client: RewardClient) -> None:
     assert np.array_equal([client.score([text])[0] for text in TEXTS[:6]], rewards[:6])
 
 
-def test_more_requests_than_are_sent_at_once(client: RewardClient) -> None:
+def test_more_requests_than_are_sent_at_once(server: TritonProcess) -> None:
     distinct = random_sequences(1, [300, 7, 512, 1, 90])
-    few = client.score_tokens(distinct)
-    many = client.score_tokens([distinct[item % 5] for item in range(500)])
+    with RewardClient(server.grpc_url, share_prefixes=False) as client:
+        few = client.score_tokens(distinct)
+        many = client.score_tokens([distinct[item % 5] for item in range(500)])
     assert np.array_equal(many, np.tile(few, 100))
 
 

@@ -12,10 +12,12 @@ from rewardserve._wire import (
     REQUEST_TOKENS,
     SEGMENTS,
     fingerprint,
+    fingerprints,
     graph_inputs,
     rows_and_longest,
 )
 from rewardserve._wire import problem_with as wire_problem
+from support.packed import random_request, sequences_of
 
 INT32 = np.iinfo(np.int32)
 
@@ -95,6 +97,15 @@ def test_the_fingerprint_of_a_very_long_sequence_doesnt_overflow() -> None:
     plain = (INT32.max + 1) * length * (length + 1) // 2
     assert plain > np.iinfo(np.int64).max
     assert fingerprint(np.full(length, INT32.max, dtype=np.int32)) == plain % FINGERPRINT_MODULUS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fingerprints_of_a_request_are_those_of_its_sequences(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    request = random_request(random, vocab_size=int(INT32.max), max_length=3000, max_tokens=10000)
+    found = fingerprints(*request)
+    assert found.dtype == np.int32
+    assert found.tolist() == [fingerprint(tokens) for tokens in sequences_of(request)]
 
 
 def test_the_fingerprint_sees_a_swap_and_a_shift() -> None:

@@ -58,7 +58,7 @@ def sequences() -> list[Tokens]:
     def tokens(length: int) -> Tokens:
         return random.integers(0, 400, length, dtype=np.int32)
 
-    prefix, short = tokens(BLOCK_TOKENS + 44), tokens(5)
+    prefix, short = tokens(BLOCK_TOKENS + 44), tokens(20)
     longer = [np.concatenate([prefix, tokens(length)]) for length in (1, 2, BLOCK_TOKENS + 1, 700)]
     return [prefix, *longer, short, np.concatenate([short, tokens(WINDOW)]), tokens(1), tokens(1024)]
 

@@ -63,9 +63,9 @@ def test_compositions_hold_every_sequence(compose: Composition, sequences: list[
             )
             assert problem is None
             held = sequences_of((request.input_ids, request.segments))
-            for item, tokens, mark in zip(request.items.tolist(), held, request.fingerprints, strict=True):
-                assert np.array_equal(tokens, sequences[item])
-                assert mark == _wire.fingerprint(tokens)
+            assert request.fingerprints.tolist() == [_wire.fingerprint(tokens) for tokens in held]
+            for item, end in zip(request.items.tolist(), request.ends.tolist(), strict=True):
+                assert np.array_equal(held[end], sequences[item])
                 found.add(item)
     assert found == set(range(len(sequences)))
 

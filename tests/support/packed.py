@@ -98,3 +98,20 @@ def score(run: Runner, requests: list[Request]) -> list[tuple[Rewards, Tokens]]:
 
 def same_bits(one: Rewards, other: Rewards) -> bool:
     return one.shape == other.shape and bool(np.array_equal(one.view(np.int32), other.view(np.int32)))
+
+
+def random_call(random: np.random.Generator, *, max_length: int = 120) -> list[Tokens]:
+    """Sequences as trainers send them, in any order: groups behind a header, prefixes of others, twins, strangers."""
+
+    def tokens(longest: int) -> Tokens:
+        vocabulary = random.choice([2, 400])  # of two ids: alike by chance, too
+        return random.integers(0, vocabulary, random.integers(1, longest + 1), dtype=np.int32)
+
+    calls = [tokens(max_length) for _ in range(random.integers(1, 20))]
+    header = tokens(max_length // 4)
+    for _ in range(random.integers(0, 6)):
+        prompt = np.concatenate([header, tokens(max_length // 2)]) if random.random() < 0.7 else tokens(max_length // 2)
+        group = [np.concatenate([prompt, tokens(max_length - prompt.size)]) for _ in range(random.integers(1, 17))]
+        calls += group + [prompt] * int(random.integers(0, 3)) + group[: random.integers(0, 3)]
+        calls += [group[0][: random.integers(1, group[0].size + 1)]]
+    return [calls[place].copy() for place in random.permutation(len(calls))]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rewardserve._packing import PackedRequest, pack
-from rewardserve._wire import fingerprint
+from rewardserve._prefixes import Family, families
 
 from rewardserve_export.parity._scorers import Composition, Tokens
 
@@ -14,8 +14,8 @@ __all__ = ["each_its_own_request", "one_batch", "prefixes_shared", "shuffled"]
 
 
 def one_batch(max_request_tokens: int, *, padded: bool = False) -> Composition:
-    """As few requests as possible, all in one batch."""
-    return lambda sequences: [pack(sequences, max_request_tokens, padded=padded)]
+    """Packed as a client does that shares nothing, all in one batch."""
+    return lambda sequences: [list(pack(sequences, max_request_tokens, padded=padded))]
 
 
 def each_its_own_request(sequences: Sequence[Tokens]) -> list[list[PackedRequest]]:
@@ -46,53 +46,27 @@ def shuffled(seed: int, max_request_tokens: int, *, padded: bool = False) -> Com
 
 
 def prefixes_shared(max_request_tokens: int, *, padded: bool = False) -> Composition:
-    """One batch, in which a sequence that others begin with is sent as their parent segment."""
+    """One batch, in which common prefixes are sent once, also where the graph pads and a client wouldn't."""
 
     def compose(sequences: Sequence[Tokens]) -> list[list[PackedRequest]]:
-        extended = [[i for i, prefix in enumerate(sequences) if _extends(tokens, prefix)] for tokens in sequences]
-        roots = [index for index, prefixes in enumerate(extended) if not prefixes]
-        parent = {index: next(i for i in prefixes if i in roots) for index, prefixes in enumerate(extended) if prefixes}
-        families = [[root, *(index for index, found in parent.items() if found == root)] for root in roots]
-        return [[request for family in families for request in _family(sequences, family, max_request_tokens, padded)]]
+        if not padded:
+            return [list(pack(sequences, max_request_tokens, share=True))]
+        parts = [part for family in families(sequences) for part in _rows(family, sequences, max_request_tokens)]
+        return [[PackedRequest.of_families(sequences, [part]) for part in parts]]
 
     return compose
 
 
-def _family(
-    sequences: Sequence[Tokens], family: Sequence[int], max_request_tokens: int, padded: bool
-) -> Iterator[PackedRequest]:
-    """A root and its children in as many requests as the limit needs, the root in each."""
-    root, *children = family
-    start = sequences[root].size
-
-    def fits(items: Sequence[int]) -> bool:
-        if padded:
-            return len(items) * max(sequences[item].size for item in items) <= max_request_tokens
-        return start + sum(sequences[item].size - start for item in items) <= max_request_tokens
-
-    items = [root]
-    for child in children:
-        if len(items) > 1 and not fits([*items, child]):
-            yield _with_parent(sequences, items)
-            items = [root]
-        if fits([*items, child]):
-            items.append(child)
-        else:
-            yield PackedRequest.of(sequences, [child])
-    yield _with_parent(sequences, items)
+def _rows(family: Family, sequences: Sequence[Tokens], max_request_tokens: int) -> Iterator[Family]:
+    """Parts of a family that fit a request with their padding, a row for the prefix included."""
+    members: list[Sequence[int]] = []
+    for items in sorted(family.members, key=lambda items: sequences[items[0]].size):
+        if members and (len(members) + 2) * sequences[items[0]].size > max_request_tokens:
+            yield _part(family, members)
+            members = []
+        members.append(items)
+    yield _part(family, members)
 
 
-def _with_parent(sequences: Sequence[Tokens], items: Sequence[int]) -> PackedRequest:
-    """The first item as a segment of its own, the others continuing it."""
-    start = sequences[items[0]].size
-    own = [sequences[index][start if place else 0 :] for place, index in enumerate(items)]
-    return PackedRequest(
-        input_ids=np.concatenate(own),
-        segments=np.array([[part.size, place] for place, part in enumerate(own)], dtype=np.int32),
-        items=np.array(items, dtype=np.intp),
-        fingerprints=np.array([fingerprint(sequences[index]) for index in items], dtype=np.int32),
-    )
-
-
-def _extends(tokens: Tokens, prefix: Tokens) -> bool:
-    return prefix.size < tokens.size and bool(np.array_equal(tokens[: prefix.size], prefix))
+def _part(family: Family, members: Sequence[Sequence[int]]) -> Family:
+    return Family(prefix=family.prefix if len(members) > 1 else 0, members=members)

@@ -105,7 +105,9 @@ def packed_scorer(run: Runner, compose: Composition) -> Scorer:
             expected = np.concatenate([request.fingerprints for request in batch])
             if not np.array_equal(marks, expected):
                 raise ParityError("the graph's fingerprints aren't those of the tokens it was given")
-            rewards.update(zip(np.concatenate([request.items for request in batch]).tolist(), values, strict=True))
+            ends = np.cumsum([len(request.segments) for request in batch])[:-1]
+            for request, answered in zip(batch, np.split(values, ends), strict=True):
+                rewards.update(zip(request.items.tolist(), answered[request.ends], strict=True))
         return np.stack([rewards[index] for index in range(len(sequences))])
 
     return score

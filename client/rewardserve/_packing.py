@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardserve._balance import balanced, balanced_rows
-from rewardserve._prefixes import Family, each_alone, families
+from rewardserve._prefixes import Family, each_alone, find_families
 from rewardserve._wire import fingerprints
 
 __all__ = ["PackedRequest", "pack"]
@@ -93,6 +93,6 @@ def pack(
         for items in balanced_rows(lengths, max_request_tokens, workers):
             yield PackedRequest.of(sequences, items)
         return
-    found = families(sequences) if share else each_alone(len(sequences))
+    found = find_families(sequences) if share else each_alone(len(sequences))
     for group in balanced(found, lengths, max_request_tokens, workers):
         yield PackedRequest.of_families(sequences, group)

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from rewardserve import _prefixes
-from rewardserve._prefixes import SEGMENT_TOKENS, families
+from rewardserve._prefixes import SEGMENT_TOKENS, find_families
 from support.packed import random_call
 
 Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
@@ -21,11 +21,11 @@ def tokens(*runs: tuple[int, int]) -> Tokens:
 
 def found(sequences: Sequence[Tokens]) -> set[tuple[int, tuple[tuple[int, ...], ...]]]:
     """(prefix, items of each member) of each family."""
-    return {(family.prefix, tuple(map(tuple, family.members))) for family in families(sequences)}
+    return {(family.prefix, tuple(map(tuple, family.members))) for family in find_families(sequences)}
 
 
 def test_nothing_and_one() -> None:
-    assert families([]) == []
+    assert find_families([]) == []
     assert found([tokens((7, 50))]) == {(0, ((0,),))}
 
 
@@ -58,7 +58,7 @@ def test_one_level_is_chosen_by_what_it_saves() -> None:
     """Two prompts behind one header: short, the header is shared, as all use it; long, the prompts are."""
     for prompt, shared in ((10, {30}), (50, {80})):
         sequences = [tokens((1, 30), (2 + item % 2, prompt), (10 + item, 5)) for item in range(4)]
-        assert {family.prefix for family in families(sequences)} == shared
+        assert {family.prefix for family in find_families(sequences)} == shared
 
 
 def test_a_group_may_share_more_than_the_others() -> None:
@@ -78,7 +78,9 @@ def test_a_group_may_share_more_than_the_others() -> None:
 )
 def test_a_prefix_that_saves_nothing_isnt_shared(prefix: int, sequences: int, shared: bool) -> None:
     assert (
-        any(family.prefix for family in families([tokens((1, prefix), (2 + item, 4)) for item in range(sequences)]))
+        any(
+            family.prefix for family in find_families([tokens((1, prefix), (2 + item, 4)) for item in range(sequences)])
+        )
         == shared
     )
 
@@ -93,7 +95,7 @@ def test_every_step_of_one_sequence() -> None:
     sequences = [whole[:length] for length in range(1, 1001)]
     sent = sum(
         family.prefix + sum(sequences[items[0]].size - family.prefix for items in family.members)
-        for family in families(sequences)
+        for family in find_families(sequences)
     )
     assert sent < sum(sequence.size for sequence in sequences) / 10
 
@@ -120,7 +122,7 @@ def test_no_other_choice_would_send_less(seed: int, monkeypatch: pytest.MonkeyPa
     common = [each for each in prefixes if sum(content.startswith(each) for content in distinct) > 1]
     choices = (choice for count in range(min(len(common), 4) + 1) for choice in combinations(common, count))
     best = min(cost(sequences, choice, 1) for choice in choices)
-    chosen = [sequences[family.members[0][0]][: family.prefix].tobytes() for family in families(sequences)]
+    chosen = [sequences[family.members[0][0]][: family.prefix].tobytes() for family in find_families(sequences)]
     assert cost(sequences, [each for each in chosen if each], 1) == best
 
 
@@ -128,7 +130,7 @@ def test_no_other_choice_would_send_less(seed: int, monkeypatch: pytest.MonkeyPa
 def test_families_are_what_they_say(seed: int) -> None:
     sequences = random_call(np.random.default_rng(seed))
     items: list[int] = []
-    for family in families(sequences):
+    for family in find_families(sequences):
         assert len(family.members) > 1 or family.prefix == 0
         first = sequences[family.members[0][0]]
         seen = set()

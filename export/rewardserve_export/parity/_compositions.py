@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rewardserve._packing import PackedRequest, pack
-from rewardserve._prefixes import Family, families
+from rewardserve._prefixes import Family, find_families
 
 from rewardserve_export.parity._scorers import Composition, Tokens
 
@@ -51,7 +51,7 @@ def prefixes_shared(max_request_tokens: int, *, padded: bool = False) -> Composi
     def compose(sequences: Sequence[Tokens]) -> list[list[PackedRequest]]:
         if not padded:
             return [list(pack(sequences, max_request_tokens, share=True))]
-        parts = [part for family in families(sequences) for part in _rows(family, sequences, max_request_tokens)]
+        parts = [part for family in find_families(sequences) for part in _rows(family, sequences, max_request_tokens)]
         return [[PackedRequest.of_families(sequences, [part]) for part in parts]]
 
     return compose

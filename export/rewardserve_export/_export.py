@@ -13,7 +13,14 @@ from rewardserve._errors import CheckpointError, ExportError, UntrainedHeadError
 
 from rewardserve_export._options import ExportOptions, Limits
 from rewardserve_export._tokenization import tokenization_of
-from rewardserve_export.checkpoint import Checkpoint, RewardModel, load_reward_model, open_checkpoint
+from rewardserve_export.checkpoint import (
+    Checkpoint,
+    Float32Arithmetic,
+    RewardModel,
+    load_reward_model,
+    open_checkpoint,
+    pages_released,
+)
 from rewardserve_export.graph import GraphLimits, probe, trace_onnx, write_onnx
 from rewardserve_export.parity import check_parity
 from rewardserve_export.repository import (
@@ -79,13 +86,14 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
     limits = options.limits(checkpoint.positions)
     tokenization = tokenization_of(checkpoint, limits.max_length, options.truncation, options.tokenization)
     progress("loading weights", 0, 0)
-    model = load_reward_model(checkpoint)
+    model = load_reward_model(checkpoint, mapped=True)
 
     with staging(target.repository) as staged:
         directory = staged / options.name / version
         directory.mkdir(parents=True)
-        spec = _graph_limits(model, limits, options)
-        parity = _write_graph(model, spec, directory, progress)
+        with pages_released(checkpoint.weights.files):
+            spec = _graph_limits(model, limits, options)
+            parity = _write_graph(model, spec, directory, progress)
         progress("publishing", 0, 0)
         contract = RewardContract(
             tokenization=tokenization,
@@ -134,7 +142,8 @@ def _require_one_value(checkpoint: Checkpoint, options: ExportOptions) -> None:
 
 
 def _graph_limits(model: RewardModel, limits: Limits, options: ExportOptions) -> GraphLimits:
-    traits = probe(model.backbone, _vocab_size(model))
+    with Float32Arithmetic():
+        traits = probe(model.backbone, _vocab_size(model))
     return GraphLimits(
         vocab_size=_vocab_size(model),
         max_length=limits.max_length,
@@ -148,11 +157,13 @@ def _graph_limits(model: RewardModel, limits: Limits, options: ExportOptions) ->
 def _write_graph(model: RewardModel, limits: GraphLimits, directory: Path, progress: Progress) -> Parity:
     progress("tracing the packed graph", 0, 0)
     graph = trace_onnx(model, limits)
-    progress("writing model.onnx", 0, 0)
-    path = write_onnx(graph, directory)
+    what = "writing model.onnx"
+    progress(what, 0, 0)
+    path = write_onnx(graph, directory, lambda done, total: progress(what, done, total))
     del graph
-    what = "checking parity"
-    return check_parity(model, path, limits, lambda done, steps: progress(what, done, steps))
+    checking = "checking parity"
+    with Float32Arithmetic():
+        return check_parity(model, path, limits, lambda done, steps: progress(checking, done, steps))
 
 
 def _vocab_size(model: RewardModel) -> int:

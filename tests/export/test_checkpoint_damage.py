@@ -158,15 +158,16 @@ LOADING: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.parametrize("mapped", [False, True], ids=["in memory", "mapped"])
 @pytest.mark.parametrize("damage", LOADING)
-def test_weights_that_do_not_fit_are_refused(damage: str, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_refused(damage: str, mapped: bool, tmp_path: Path) -> None:
     spoil, message = LOADING[damage]
     checkpoint = save_huggingface(tmp_path)
-    load_reward_model(open_checkpoint(checkpoint))
+    load_reward_model(open_checkpoint(checkpoint), mapped=mapped)
     spoil(checkpoint)
     opened = open_checkpoint(checkpoint)
     with pytest.raises(CheckpointError, match=message):
-        load_reward_model(opened)
+        load_reward_model(opened, mapped=mapped)
 
 
 @pytest.mark.parametrize(

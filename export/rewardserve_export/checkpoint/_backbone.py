@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from rewardserve_export.checkpoint._files import CheckpointFiles
+from rewardserve_export.checkpoint._mapped import KEPT_DTYPES, with_stored_dtypes
 
 __all__ = ["load_backbone", "load_pretrained", "quiet", "shown"]
 
@@ -23,19 +24,20 @@ _HEADS = ("score.", "value_head.", "v_head.")
 _SHOWN = 5
 
 
-def load_backbone(files: CheckpointFiles, prefix: str, head_keys: set[str]) -> PreTrainedModel:
-    """The backbone of a checkpoint that isn't an adapter, float32.
+def load_backbone(files: CheckpointFiles, prefix: str, head_keys: set[str], *, mapped: bool = False) -> PreTrainedModel:
+    """The backbone of a checkpoint that isn't an adapter, float32 unless mapped.
 
     Args:
         files: The checkpoint.
         prefix: What its trainer put before transformers' own keys.
         head_keys: The value head's: they belong to no backbone.
+        mapped: See `load_pretrained`.
 
     Raises:
         CheckpointError: Weights are missing, surplus, or of the wrong shape.
         UnsupportedModelError: transformers can't load the architecture.
     """
-    return load_pretrained(AutoModel, files, prefix=prefix, head_keys=head_keys)
+    return load_pretrained(AutoModel, files, prefix=prefix, head_keys=head_keys, mapped=mapped)
 
 
 def load_pretrained(
@@ -45,6 +47,7 @@ def load_pretrained(
     prefix: str = "",
     head_keys: set[str],
     whole: bool = False,
+    mapped: bool = False,
     **options: Any,
 ) -> PreTrainedModel:
     """A checkpoint in one of transformers' auto classes, its backbone checked.
@@ -55,6 +58,8 @@ def load_pretrained(
         prefix: What its trainer put before transformers' own keys.
         head_keys: The value head's.
         whole: Whether the model's own head counts, too, not only its backbone.
+        mapped: Whether weights stay in their files, and in their data types, where transformers doesn't change them.
+            Not together with options.
         options: Of `from_pretrained`.
 
     Raises:
@@ -69,8 +74,8 @@ def load_pretrained(
     }
     try:
         with quiet():
-            if prefix:
-                model, report = _from_prefixed(auto_class, files, prefix, options)
+            if mapped or prefix:
+                model, report = _from_class(auto_class, files, prefix, options, mapped)
             else:
                 # Without trust_remote_code, transformers asks at the terminal.
                 model, report = auto_class.from_pretrained(
@@ -79,20 +84,26 @@ def load_pretrained(
     except Exception as error:  # transformers raises many classes here, those of config validation included
         raise _cannot_load(files, error) from error
     _check_report(files, model, report, head_keys, whole)
-    _check_float32(files, model)
+    _check_dtypes(files, model, KEPT_DTYPES if mapped else (torch.float32,))
     return cast(PreTrainedModel, model)
 
 
-def _from_prefixed(
-    auto_class: Any, files: CheckpointFiles, prefix: str, options: dict[str, Any]
+def _from_class(
+    auto_class: Any, files: CheckpointFiles, prefix: str, options: dict[str, Any], mapped: bool
 ) -> tuple[Any, dict[str, Any]]:
-    """Takes the prefix off, so that transformers sees, and converts, the keys it knows."""
+    """By the class that an auto class chooses, so that keys and data types can be set before it loads anything."""
     config = AutoConfig.from_pretrained(files.directory, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         model_class = type(auto_class.from_config(config, trust_remote_code=False))
-    tensors = {key.removeprefix(prefix): tensor for key, tensor in files.weights.read_all().items()}
-    loaded: tuple[Any, dict[str, Any]] = model_class.from_pretrained(None, config=config, state_dict=tensors, **options)
-    return loaded
+    loading_class = with_stored_dtypes(model_class, files.weights, prefix) if mapped else model_class
+    source: dict[str, Any] = {"pretrained_model_name_or_path": files.directory, "local_files_only": True}
+    if prefix:
+        # Taken off, so that transformers sees, and converts, the keys it knows.
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in files.weights.read_all().items()}
+        source = {"pretrained_model_name_or_path": None, "state_dict": tensors}
+    model, report = loading_class.from_pretrained(config=config, **source, **options)
+    model.__class__ = model_class
+    return model, report
 
 
 def _cannot_load(files: CheckpointFiles, error: Exception) -> UnsupportedModelError:
@@ -130,9 +141,9 @@ def _where(files: CheckpointFiles, keys: list[str]) -> str:
     return str(stored.pop() if len(stored) == 1 else files.directory)
 
 
-def _check_float32(files: CheckpointFiles, model: Any) -> None:
+def _check_dtypes(files: CheckpointFiles, model: Any, allowed: Sequence[torch.dtype]) -> None:
     for key, parameter in model.named_parameters():
-        if parameter.dtype != torch.float32:
+        if parameter.dtype not in allowed:
             raise UnsupportedModelError(
                 f"{files.directory}: {key} stays {parameter.dtype} after loading, quantised. "
                 "Remedy: use the model it was quantised from (for an adapter: --base)"

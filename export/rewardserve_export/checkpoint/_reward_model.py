@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from rewardserve_export.checkpoint._adapter import load_merged
+from rewardserve_export.checkpoint._arithmetic import Float32Arithmetic
 from rewardserve_export.checkpoint._backbone import load_backbone, load_pretrained
 from rewardserve_export.checkpoint._checkpoint import Checkpoint
 from rewardserve_export.checkpoint._encoder_head import encoder_head
@@ -68,8 +69,14 @@ class RewardModel(nn.Module):
         return cast(Tensor, self.head(hidden_states[:, 0 if self.scored_token == "first" else -1]))
 
 
-def load_reward_model(checkpoint: Checkpoint) -> RewardModel:
+def load_reward_model(checkpoint: Checkpoint, *, mapped: bool = False) -> RewardModel:
     """Loads a checkpoint's weights in float32, for inference; an adapter is merged into its base.
+
+    Args:
+        checkpoint: To load.
+        mapped: Whether weights stay in the checkpoint's files, in the data types they are stored in, as far as they
+            can: those of an adapter's base, and those that transformers converts, are loaded in float32 all the same.
+            Such a model costs little memory, whatever its size, and must be run in `Float32Arithmetic`.
 
     Raises:
         CheckpointError: Weights are missing, surplus, or of the wrong shape.
@@ -78,12 +85,12 @@ def load_reward_model(checkpoint: Checkpoint) -> RewardModel:
     """
     files, contents, location = checkpoint.files, checkpoint.contents, checkpoint.head
     if contents.encoder:
-        return _load_encoder(checkpoint).eval().requires_grad_(False)
+        return _load_encoder(checkpoint, mapped).eval().requires_grad_(False)
     if files.adapter:
         merged = load_merged(files, contents)
         backbone = cast(PreTrainedModel, merged.base_model)
     else:
-        backbone = load_backbone(files, contents.backbone_prefix, location.keys)
+        backbone = load_backbone(files, contents.backbone_prefix, location.keys, mapped=mapped)
     linear = load_head(location, len(checkpoint.labels or ("reward",)), _width(backbone))
     if files.adapter and location.adapted:
         linear = cast(nn.Linear, merged.get_submodule(location.adapted))
@@ -92,12 +99,13 @@ def load_reward_model(checkpoint: Checkpoint) -> RewardModel:
     return model.eval().requires_grad_(False)
 
 
-def _load_encoder(checkpoint: Checkpoint) -> RewardModel:
+def _load_encoder(checkpoint: Checkpoint, mapped: bool) -> RewardModel:
     location = checkpoint.head
     model = load_pretrained(
-        AutoModelForSequenceClassification, checkpoint.files, head_keys=location.keys, whole=True
+        AutoModelForSequenceClassification, checkpoint.files, head_keys=location.keys, whole=True, mapped=mapped
     ).eval()
-    head = encoder_head(model)
+    with Float32Arithmetic():
+        head = encoder_head(model)
     for name, parameter in head.named_parameters():
         check_finite(parameter, f"{name} of the classifier ({location})")
     return RewardModel(cast(PreTrainedModel, model.base_model), head, "first")

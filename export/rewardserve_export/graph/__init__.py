@@ -3,11 +3,12 @@
 from rewardserve_export.graph._attention import EAGER_ATTENTION
 from rewardserve_export.graph._layout import GraphLimits
 from rewardserve_export.graph._model import PackedRewardModel, attention
-from rewardserve_export.graph._onnx import trace_onnx, write_onnx
+from rewardserve_export.graph._onnx import EXTERNAL_DATA, trace_onnx, write_onnx
 from rewardserve_export.graph._probe import Traits, probe
 
 __all__ = [
     "EAGER_ATTENTION",
+    "EXTERNAL_DATA",
     "GraphLimits",
     "PackedRewardModel",
     "Traits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from rewardserve_export.graph._experts import traceable_experts
 from rewardserve_export.graph._layout import GraphLimits
 from rewardserve_export.graph._model import PackedRewardModel, attention
 from rewardserve_export.graph._onnx_functions import attach_functions
+from rewardserve_export.graph._streaming import fold_transposes, refer_to_weights, stand_ins
 
 __all__ = ["EXTERNAL_DATA", "trace_onnx", "write_onnx"]
 
@@ -53,15 +54,17 @@ def trace_onnx(model: RewardModel, limits: GraphLimits) -> onnx_ir.Model:
     """
     dynamic = ({0: torch.export.Dim.DYNAMIC},) * len(_EXAMPLE)
     outputs = [_wire.REWARDS, _wire.FINGERPRINTS, *([_wire.VALUES] if limits.values else [])]
+    packed = PackedRewardModel(model, limits)
     try:
         with ExitStack() as stack:
+            stack.enter_context(stand_ins(packed))
             if not limits.padded:
                 stack.enter_context(attention(model.backbone, ONNX_ATTENTION))
             stack.enter_context(traceable_experts(model.backbone))
             stack.enter_context(_quiet())
             stack.enter_context(torch.no_grad())
             program = torch.onnx.export(
-                PackedRewardModel(model, limits),
+                packed,
                 _BIDIRECTIONAL_EXAMPLE if limits.bidirectional else _EXAMPLE,
                 dynamo=True,
                 dynamic_shapes=dynamic,
@@ -76,20 +79,34 @@ def trace_onnx(model: RewardModel, limits: GraphLimits) -> onnx_ir.Model:
             f"PyTorch couldn't trace {type(model.backbone).__name__} ({type(error).__name__}: {error})"
         ) from error
     assert program is not None
+    refer_to_weights(program.model, packed)
     _simplify(program.model)
     attach_functions(program.model)
     return program.model
 
 
-def write_onnx(graph: onnx_ir.Model, directory: Path) -> Path:
-    """Writes `model.onnx` and its external data into a directory; returns the former's path."""
+def write_onnx(graph: onnx_ir.Model, directory: Path, progress: Callable[[int, int], None] = lambda *_: None) -> Path:
+    """Writes `model.onnx` and its external data into a directory; returns the former's path.
+
+    Args:
+        graph: Traced.
+        directory: Where to.
+        progress: Called with (bytes written, bytes in all) before every weight.
+    """
     path = directory / "model.onnx"
-    onnx_ir.save(graph, path, external_data=EXTERNAL_DATA)
+    weights = (value.const_value for value in graph.graph.initializers.values())
+    total = sum(weight.nbytes for weight in weights if weight is not None)
+
+    def written(_: onnx_ir.TensorProtocol, place: onnx_ir.external_data.CallbackInfo) -> None:
+        progress(place.offset, total)
+
+    onnx_ir.save(graph, path, external_data=EXTERNAL_DATA, callback=written)
     return path
 
 
 def _simplify(graph: onnx_ir.Model) -> None:
     """The exporter's own optimizer also tries hundreds of rewrite rules on every node: half of a trace's time."""
+    fold_transposes(graph)
     fold_constants(graph)
     for step in (IdentityEliminationPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
         step(graph)

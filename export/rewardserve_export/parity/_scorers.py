@@ -29,6 +29,7 @@ __all__ = [
     "difference",
     "eager_runner",
     "onnx_runner",
+    "onnx_session",
     "packed_scorer",
     "transformers_scorer",
 ]
@@ -129,11 +130,23 @@ def eager_runner(model: RewardModel, limits: GraphLimits) -> Runner:
     return run
 
 
-def onnx_runner(path: Path) -> Runner:
-    """An exported graph in ONNX Runtime, on the CPU."""
+def onnx_session(path: Path, *, mapped: bool = False) -> onnxruntime.InferenceSession:
+    """An exported graph in ONNX Runtime, on the CPU.
+
+    Args:
+        path: Of `model.onnx`.
+        mapped: Whether weights stay in their file: slower, and of no size in memory. Else they are laid out anew.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # its warnings are about optimizations that it leaves out
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    if mapped:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_runner(path: Path, *, mapped: bool = False) -> Runner:
+    """Runs an exported graph; see `onnx_session`."""
+    session = onnx_session(path, mapped=mapped)
 
     def run(
         inputs: dict[str, npt.NDArray[np.int32]],

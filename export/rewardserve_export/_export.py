@@ -21,7 +21,7 @@ from rewardserve_export.checkpoint import (
     open_checkpoint,
     pages_released,
 )
-from rewardserve_export.graph import GraphLimits, probe, trace_onnx, write_onnx
+from rewardserve_export.graph import GraphLimits, probe, trace_onnx, write_onnx, write_torchscript
 from rewardserve_export.parity import check_parity
 from rewardserve_export.repository import (
     ModelDirectory,
@@ -86,14 +86,14 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
     limits = options.limits(checkpoint.positions)
     tokenization = tokenization_of(checkpoint, limits.max_length, options.truncation, options.tokenization)
     progress("loading weights", 0, 0)
-    model = load_reward_model(checkpoint, mapped=True)
+    model = load_reward_model(checkpoint, mapped=_stays_mapped(options))
 
     with staging(target.repository) as staged:
         directory = staged / options.name / version
         directory.mkdir(parents=True)
         with pages_released(checkpoint.weights.files):
             spec = _graph_limits(model, limits, options)
-            parity = _write_graph(model, spec, directory, progress)
+            parity = _write_graph(model, spec, options, directory, progress)
         progress("publishing", 0, 0)
         contract = RewardContract(
             tokenization=tokenization,
@@ -113,7 +113,14 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
         )
         stage_version(directory, options.backend, contract, checkpoint.tokenizer.content)
         stage_companion(staged, options.name, checkpoint.tokenizer.content, checkpoint.tokenizer.sha256)
-        config = reward_config(options.name, options.backend, contract, version=version, earlier=contracts)
+        config = reward_config(
+            options.name,
+            options.backend,
+            contract,
+            version=version,
+            earlier=contracts,
+            threads=options.threads,
+        )
         path = publish(staged, target, version, config)
     return ExportSummary(
         path=path,
@@ -154,16 +161,32 @@ def _graph_limits(model: RewardModel, limits: Limits, options: ExportOptions) ->
     )
 
 
-def _write_graph(model: RewardModel, limits: GraphLimits, directory: Path, progress: Progress) -> Parity:
+def _stays_mapped(options: ExportOptions) -> bool:
+    """Whether weights are read from the checkpoint's files when they are written: TorchScript holds them in memory."""
+    return options.format == "onnx" and options.precision != "int8"
+
+
+def _write_graph(
+    model: RewardModel, limits: GraphLimits, options: ExportOptions, directory: Path, progress: Progress
+) -> Parity:
     progress("tracing the packed graph", 0, 0)
+    if options.format == "torchscript":
+        # The operators' kernels are for CPUs, and float16 is for GPUs.
+        operators = options.backend == "python" and options.precision != "fp16"
+        path = write_torchscript(model, limits, options.precision, directory, operators=operators)
+    else:
+        path = _write_onnx(model, limits, options, directory, progress)
+    checking = "checking parity"
+    return check_parity(model, path, limits, lambda done, steps: progress(checking, done, steps), options.precision)
+
+
+def _write_onnx(
+    model: RewardModel, limits: GraphLimits, options: ExportOptions, directory: Path, progress: Progress
+) -> Path:
     graph = trace_onnx(model, limits)
     what = "writing model.onnx"
     progress(what, 0, 0)
-    path = write_onnx(graph, directory, lambda done, total: progress(what, done, total))
-    del graph
-    checking = "checking parity"
-    with Float32Arithmetic():
-        return check_parity(model, path, limits, lambda done, steps: progress(checking, done, steps))
+    return write_onnx(graph, directory, lambda done, total: progress(what, done, total))
 
 
 def _vocab_size(model: RewardModel) -> int:

@@ -8,14 +8,14 @@ from typing import Literal, get_args
 
 from rewardserve._errors import ExportError
 
-from rewardserve_export.repository import Backend
+from rewardserve_export.repository import STOCK_BACKENDS, Backend
 
 __all__ = ["DEFAULT_MAX_LENGTH", "ExportOptions", "Limits", "TokenizationPreset", "Truncation"]
 
 Truncation = Literal["error", "left", "right"]
 TokenizationPreset = Literal["auto", "plain", "openrlhf", "trl"]
-Format = Literal["onnx"]
-Precision = Literal["fp32"]
+Format = Literal["onnx", "torchscript"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 _CHOICES = {
     "backend": Backend,
@@ -39,7 +39,8 @@ class ExportOptions:
     Attributes:
         repository: The Triton model repository to publish in.
         name: Of the model.
-        backend: `python` (ours, runs ONNX Runtime) or `onnxruntime` (stock Triton).
+        backend: `python` (ours, runs both formats), or of stock Triton `onnxruntime` for ONNX, `pytorch` for
+            TorchScript.
         format: Of the graph.
         precision: Of its weights and activations.
         max_length: Tokens of one sequence; by default the backbone's positions, at most 8,192.
@@ -50,6 +51,7 @@ class ExportOptions:
             tokenizer as it is. `auto` takes `openrlhf` for OpenRLHF's checkpoints, else `plain`.
         values: Whether the server also answers the head's output at every token.
         allow_untrained_head: Whether a checkpoint without a value head is exported with a random one.
+        threads: Of each instance on a CPU, on the Python backend; by default an equal share of the server's cores.
         base: For an adapter, the model it was trained on; by default the one that its `adapter_config.json` names.
         value_head_prefix: Name of the value head, without `.weight`; by default where its trainer keeps it.
     """
@@ -66,6 +68,7 @@ class ExportOptions:
     tokenization: TokenizationPreset = "auto"
     values: bool = False
     allow_untrained_head: bool = False
+    threads: int | None = None
     base: str | Path | None = None
     value_head_prefix: str | None = None
 
@@ -73,7 +76,15 @@ class ExportOptions:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in get_args(choices):
                 raise ExportError(f"{name} is {getattr(self, name)!r}. Remedy: one of {', '.join(get_args(choices))}")
-        for name in ("max_length", "max_request_tokens", "max_batch_tokens"):
+        if self.backend not in (backends := ("python", STOCK_BACKENDS[self.format])):
+            raise ExportError(
+                f"backend is {self.backend!r}, which doesn't run {self.format}. Remedy: one of {', '.join(backends)}"
+            )
+        if self.precision == "int8" and self.backend == "pytorch":
+            raise ExportError("int8 in TorchScript needs rewardserve's own operators. Remedy: backend 'python'")
+        if self.threads is not None and self.backend != "python":
+            raise ExportError("threads are for the Python backend. Remedy: leave them out, or backend 'python'")
+        for name in ("max_length", "max_request_tokens", "max_batch_tokens", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExportError(f"{name} is {value}. Remedy: at least 1")

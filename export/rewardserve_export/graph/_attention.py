@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from rewardserve_export.runtime.torch_operators import packed_attention
+
 __all__ = [
     "ATTENTION_DOMAIN",
     "ATTENTION_OP",
     "EAGER_ATTENTION",
     "ONNX_ATTENTION",
+    "OPERATOR_ATTENTION",
     "is_causal",
     "packed",
     "register_packed_attention",
@@ -31,6 +34,7 @@ __all__ = [
 
 EAGER_ATTENTION = "rewardserve_packed"
 ONNX_ATTENTION = "rewardserve_packed_onnx"
+OPERATOR_ATTENTION = "rewardserve_packed_operator"
 ATTENTION_DOMAIN = "rewardserve"
 ATTENTION_OP = "PackedAttention"
 
@@ -54,8 +58,13 @@ def packed(blocks: Tensor) -> Iterator[None]:
 
 
 def register_packed_attention() -> None:
-    """Makes both implementations selectable with `model.set_attn_implementation(name)`."""
-    for name, function in ((EAGER_ATTENTION, _attend_eagerly), (ONNX_ATTENTION, _emit_onnx_node)):
+    """Makes the implementations selectable with `model.set_attn_implementation(name)`."""
+    implementations = {
+        EAGER_ATTENTION: _attend_eagerly,
+        ONNX_ATTENTION: _emit_onnx_node,
+        OPERATOR_ATTENTION: _call_operator,
+    }
+    for name, function in implementations.items():
         AttentionInterface.register(name, function)
         AttentionMaskInterface.register(name, _no_mask)
 
@@ -85,27 +94,22 @@ class _Rules:
 
 
 def _attend_eagerly(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **asked: Any) -> Any:
+    """In PyTorch's own operators; traced into TorchScript, its loop over the blocks stays a loop."""
+    return _attend(packed_attention, module, query, key, value, mask, asked)
+
+
+def _call_operator(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **asked: Any) -> Any:
+    """As one operator, `rewardserve::packed_attention`, that whoever runs the graph provides."""
+    return _attend(torch.ops.rewardserve.packed_attention, module, query, key, value, mask, asked)
+
+
+def _attend(
+    function: Any, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, asked: dict[str, Any]
+) -> Any:
     """Query [1, heads, T, D], key and value [1, key-value heads, T, D] -> [1, T, heads, D]."""
     rules = _rules(module, query, mask, asked)
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    outputs = []
-    for q_start, q_end, k_start, k_end, p_start, p_length in _blocks.get().tolist():
-        keys, values = (
-            torch.cat([t[:, :, p_start : p_start + p_length], t[:, :, k_start:k_end]], dim=2) for t in (key, value)
-        )
-        scores = rules.scale * query[:, :, q_start:q_end] @ keys.mT
-        if rules.softcap:
-            scores = rules.softcap * torch.tanh(scores / rules.softcap)
-        positions = torch.arange(p_length + k_end - k_start, device=query.device)
-        distance = positions[p_length + q_start - k_start :][: q_end - q_start, None] - positions
-        scores = scores.masked_fill((distance >= rules.behind) | (distance <= -rules.ahead), -torch.inf)
-        if rules.sinks is not None:
-            sinks = rules.sinks.reshape(1, -1, 1, 1).expand(-1, -1, scores.shape[2], 1)
-            scores = torch.cat([scores, sinks.to(scores.dtype)], dim=-1)
-        weights = torch.softmax(scores, dim=-1)[..., : keys.shape[2]]
-        outputs.append(weights @ values)
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    settings = (rules.scale, rules.behind, rules.ahead, rules.softcap)
+    return function(query, key, value, _blocks.get(), rules.sinks, *settings), None
 
 
 def _emit_onnx_node(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **asked: Any) -> Any:

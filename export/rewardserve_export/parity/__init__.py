@@ -1,7 +1,8 @@
 """Comparing scorers: transformers, packed PyTorch, exported graphs, servers."""
 
-from rewardserve_export.parity._check import FP32_TOLERANCE, check_parity, parity_sequences
+from rewardserve_export.parity._check import FP32_TOLERANCE, allowed_difference, check_parity, parity_sequences
 from rewardserve_export.parity._compositions import each_its_own_request, one_batch, prefixes_shared, shuffled
+from rewardserve_export.parity._graphs import Graph, onnx_runner, torchscript_runner
 from rewardserve_export.parity._scorers import (
     Composition,
     Difference,
@@ -12,8 +13,8 @@ from rewardserve_export.parity._scorers import (
     compare,
     difference,
     eager_runner,
-    onnx_runner,
     packed_scorer,
+    reduced_scorer,
     transformers_scorer,
 )
 
@@ -21,10 +22,12 @@ __all__ = [
     "FP32_TOLERANCE",
     "Composition",
     "Difference",
+    "Graph",
     "Rewards",
     "Runner",
     "Scorer",
     "Tokens",
+    "allowed_difference",
     "check_parity",
     "compare",
     "difference",
@@ -35,6 +38,8 @@ __all__ = [
     "packed_scorer",
     "parity_sequences",
     "prefixes_shared",
+    "reduced_scorer",
     "shuffled",
+    "torchscript_runner",
     "transformers_scorer",
 ]

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 from rewardserve import _wire
 from rewardserve._errors import ParityError
 from rewardserve._packing import PackedRequest
 
 from rewardserve_export.checkpoint import RewardModel
-from rewardserve_export.graph import EAGER_ATTENTION, GraphLimits, PackedRewardModel, attention
+from rewardserve_export.graph import EAGER_ATTENTION, GraphLimits, PackedRewardModel, Precision, attention, in_precision
 
 __all__ = [
     "Composition",
@@ -28,9 +26,8 @@ __all__ = [
     "compare",
     "difference",
     "eager_runner",
-    "onnx_runner",
-    "onnx_session",
     "packed_scorer",
+    "reduced_scorer",
     "transformers_scorer",
 ]
 
@@ -93,6 +90,23 @@ def transformers_scorer(model: RewardModel, progress: Callable[[], None] = lambd
     return score
 
 
+def reduced_scorer(model: RewardModel, precision: Precision, progress: Callable[[], None] = lambda: None) -> Scorer:
+    """The same in a reduced precision: how far that alone moves the rewards.
+
+    Args:
+        model: In float32.
+        precision: For the time of a call.
+        progress: Called after every sequence.
+    """
+    scorer = transformers_scorer(model, progress)
+
+    def score(sequences: Sequence[Tokens]) -> Rewards:
+        with in_precision(model.backbone, precision):
+            return scorer(sequences)
+
+    return score
+
+
 def packed_scorer(run: Runner, compose: Composition) -> Scorer:
     """A packed graph, its sequences composed into batches in a certain way.
 
@@ -126,32 +140,5 @@ def eager_runner(model: RewardModel, limits: GraphLimits) -> Runner:
         with implementation, torch.inference_mode():
             rewards, fingerprints, *_ = packed(*(torch.from_numpy(inputs[name]) for name in names))
         return rewards.numpy(), fingerprints.numpy()
-
-    return run
-
-
-def onnx_session(path: Path, *, mapped: bool = False) -> onnxruntime.InferenceSession:
-    """An exported graph in ONNX Runtime, on the CPU.
-
-    Args:
-        path: Of `model.onnx`.
-        mapped: Whether weights stay in their file: slower, and of no size in memory. Else they are laid out anew.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings are about optimizations that it leaves out
-    if mapped:
-        options.add_session_config_entry("session.disable_prepacking", "1")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def onnx_runner(path: Path, *, mapped: bool = False) -> Runner:
-    """Runs an exported graph; see `onnx_session`."""
-    session = onnx_session(path, mapped=mapped)
-
-    def run(
-        inputs: dict[str, npt.NDArray[np.int32]],
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        rewards, fingerprints = session.run([_wire.REWARDS, _wire.FINGERPRINTS], inputs)
-        return rewards, fingerprints
 
     return run

@@ -12,9 +12,23 @@ from rewardserve._contract import RewardContract, contract_parameter
 from rewardserve._errors import ExportError
 from tritonclient.grpc import model_config_pb2 as pb
 
-__all__ = ["Backend", "contracts_in", "read_config", "reward_config", "tokenizer_config", "write_config"]
+__all__ = [
+    "STOCK_BACKENDS",
+    "Backend",
+    "contracts_in",
+    "read_config",
+    "reward_config",
+    "tokenizer_config",
+    "write_config",
+]
 
-Backend = Literal["python", "onnxruntime"]
+Backend = Literal["python", "onnxruntime", "pytorch"]
+
+STOCK_BACKENDS: dict[str, Backend] = {"onnx": "onnxruntime", "torchscript": "pytorch"}
+"""Triton's own backend for each format of a graph."""
+
+THREADS = "threads"
+"""The parameter that the Python backend's `model.py` reads."""
 
 QUEUE_DELAY_MICROSECONDS = 500
 """Long enough for the requests of many threads to meet, short against the run of a small batch."""
@@ -24,24 +38,32 @@ PYTHON_MAX_BATCH_SIZE = 64
 
 
 def reward_config(
-    name: str, backend: Backend, contract: RewardContract, *, version: str, earlier: Mapping[str, str]
+    name: str,
+    backend: Backend,
+    contract: RewardContract,
+    *,
+    version: str,
+    earlier: Mapping[str, str],
+    threads: int | None = None,
 ) -> Any:
     """The configuration of a reward model, with the wire contract's tensors.
 
     Args:
         name: Of the model.
-        backend: `python`, or the stock `onnxruntime`.
+        backend: `python`, or a stock one.
         contract: Of the version to serve.
         version: Its number.
         earlier: The contracts, as JSON, of the other versions in the repository.
+        threads: Of each instance, on the Python backend; None leaves it to the server.
     """
-    stock = backend == "onnxruntime"
+    stock = backend != "python"
     # A stock backend counts requests, not tokens: it may merge as many as always fit into a run. None, where a short
     # sequence of one request would be padded to a long one of another.
     fitting = 1 if contract.padded else contract.max_batch_tokens // contract.max_request_tokens
     config = pb.ModelConfig(
         name=name,
         backend=backend,
+        platform="pytorch_libtorch" if backend == "pytorch" else "",
         max_batch_size=fitting if stock else PYTHON_MAX_BATCH_SIZE,
         input=[
             pb.ModelInput(name=_wire.INPUT_IDS, data_type=pb.TYPE_INT32, dims=[-1], allow_ragged_batch=True),
@@ -59,6 +81,8 @@ def reward_config(
         config.output.add(name=_wire.VALUES, data_type=pb.TYPE_FP32, dims=[-1])
     if stock:
         _scatter(config)
+    if threads is not None:
+        config.parameters[THREADS].string_value = str(threads)
     for number, text in {**earlier, version: contract.to_json()}.items():
         config.parameters[contract_parameter(number)].string_value = text
     return config

@@ -1,35 +1,33 @@
-"""A packed reward model on Triton's Python backend, run by ONNX Runtime.
+"""A packed reward model on Triton's Python backend.
 
-Copied into the model repository by the export: needs numpy and onnxruntime, not rewardserve. Triton hands over the
-requests that it merged; each is checked by itself, the good ones are concatenated into runs of at most
-`max_batch_tokens`, and every request gets its own answer.
+Copied into the model repository by the export: needs numpy and what runs the graph, not rewardserve. Triton hands over
+the requests that it merged; each is checked by itself, the good ones are cut and merged into runs, and every request
+gets its own answer.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from .wire import INPUT_IDS, SEGMENTS, VALUES, graph_inputs, problem_with, rows_and_longest
+from .runs import Piece, cut_request, plan_runs
+from .wire import FINGERPRINTS, INPUT_IDS, REWARDS, SEGMENTS, VALUES, graph_inputs, problem_with
 
 __all__ = ["TritonPythonModel"]
 
+Arrays = dict[str, npt.NDArray[Any]]
 
-@dataclass(frozen=True)
-class _Request:
-    """One well-formed request and its place in the list that Triton handed over."""
-
-    position: int
-    input_ids: npt.NDArray[np.int32]
-    segments: npt.NDArray[np.int32]
+CPU_RUN_TOKENS = 2048
+"""A CPU's caches hold the activations of so many tokens; a GPU is the faster the more there are."""
 
 
 class TritonPythonModel:
@@ -46,45 +44,79 @@ class TritonPythonModel:
             "bidirectional": contract["bidirectional"],
             "padded": contract["padded"],
         }
-        self.max_batch_tokens: int = contract["max_batch_tokens"]
-        self.session = onnxruntime.InferenceSession(directory / "model.onnx", providers=_providers(args))
-        self.outputs = [output.name for output in self.session.get_outputs()]
+        self.outputs = [REWARDS, FINGERPRINTS, *([VALUES] if contract["values"] else [])]
+        on_gpu = args["model_instance_kind"] == "GPU"
+        self.engine = _engine(
+            directory,
+            device=f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu",
+            threads=_threads(json.loads(args["model_config"])),
+        )
+        max_tokens: int = contract["max_batch_tokens"]
+        self.run_tokens = max_tokens if on_gpu else min(max_tokens, CPU_RUN_TOKENS)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers each request, with rewards or with an error of its own."""
         responses: list[Any] = [None] * len(requests)
-        good = []
+        pieces: list[Piece] = []
         for position, request in enumerate(requests):
             input_ids, segments = (_read(request, name) for name in (INPUT_IDS, SEGMENTS))
             problem = _batch_problem(input_ids, segments) or problem_with(input_ids[0], segments[0], **self.limits)
             if problem is None:
-                good.append(_Request(position, input_ids[0], segments[0]))
+                pieces.extend(cut_request(position, input_ids[0], segments[0]))
             else:
                 responses[position] = _error(f"malformed request: {problem}", pb_utils.TritonError.INVALID_ARG)
-        for run in _runs(good, self.max_batch_tokens, padded=self.limits["padded"]):
-            for request, response in zip(run, self._score(run), strict=True):
-                responses[request.position] = response
+        answers: dict[int, list[tuple[Piece, Arrays]]] = {}
+        for run in plan_runs(pieces, self.run_tokens, padded=self.limits["padded"]):
+            try:
+                for piece, arrays in zip(run, self._run(run), strict=True):
+                    answers.setdefault(piece.request, []).append((piece, arrays))
+            except Exception as error:  # the libraries' classes; memory is the usual cause, and other runs may fit
+                tokens = sum(piece.input_ids.size for piece in run)
+                message = f"a run of {tokens} tokens failed ({error}). Remedy: a smaller --max-batch-tokens"
+                for piece in run:
+                    responses[piece.request] = _error(message, pb_utils.TritonError.INTERNAL)
+        for position, parts in answers.items():
+            if responses[position] is None:
+                responses[position] = self._response(parts)
         return responses
 
-    def _score(self, run: Sequence[_Request]) -> list[Any]:
-        feed = graph_inputs([(request.input_ids, request.segments) for request in run])
-        try:
-            results = self.session.run(self.outputs, feed)
-        except Exception as error:  # onnxruntime's classes; memory is the usual cause, and other runs may fit
-            message = f"a run of {feed[INPUT_IDS].size} tokens failed ({error}). Remedy: a smaller --max-batch-tokens"
-            return [_error(message, pb_utils.TritonError.INTERNAL) for _ in run]
-        segment_ends = np.cumsum([len(request.segments) for request in run])[:-1]
-        token_ends = np.cumsum([request.input_ids.size for request in run])[:-1]
-        parts = [
-            np.split(result, token_ends if name == VALUES else segment_ends)
-            for name, result in zip(self.outputs, results, strict=True)
-        ]
-        return [
-            pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, part[None]) for name, part in zip(self.outputs, answer, strict=True)]
-            )
-            for answer in zip(*parts, strict=True)
-        ]
+    def _run(self, run: Sequence[Piece]) -> list[Arrays]:
+        """Each piece is a request of its own to the graph."""
+        results = self.engine.run(graph_inputs([(piece.input_ids, piece.segments) for piece in run]))
+        segment_ends = np.cumsum([len(piece.segments) for piece in run])[:-1]
+        token_ends = np.cumsum([piece.input_ids.size for piece in run])[:-1]
+        parts = {name: np.split(results[name], token_ends if name == VALUES else segment_ends) for name in self.outputs}
+        return [{name: parts[name][index] for name in self.outputs} for index in range(len(run))]
+
+    def _response(self, parts: list[tuple[Piece, Arrays]]) -> Any:
+        ordered = [arrays for _, arrays in sorted(parts, key=lambda part: part[0].first_segment)]
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, np.concatenate([part[name] for part in ordered])[None]) for name in self.outputs]
+        )
+
+
+# Which of them lies beside this file is decided by the export.
+_ENGINES = {"model.onnx": ("onnx_engine", "OnnxEngine"), "model.pt": ("torch_engine", "TorchEngine")}
+
+
+def _engine(directory: Path, *, device: str, threads: int) -> Any:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        module, name = _ENGINES[next(graph for graph in _ENGINES if (directory / graph).exists())]
+        make = getattr(importlib.import_module(f".{module}", __package__), name)
+        engine = make(directory, device=device, threads=threads)
+    for warning in caught:
+        pb_utils.Logger.log_warn(str(warning.message))
+    return engine
+
+
+def _threads(config: dict[str, Any]) -> int:
+    """The parameter `threads`, else an equal share of this machine's cores for every instance."""
+    asked = config["parameters"].get("threads")
+    if asked is not None:
+        return int(asked["string_value"])
+    instances = sum(int(group["count"]) for group in config["instance_group"])
+    return max(1, len(os.sched_getaffinity(0)) // max(1, instances))
 
 
 def _read(request: Any, name: str) -> npt.NDArray[np.int32]:
@@ -95,38 +127,6 @@ def _read(request: Any, name: str) -> npt.NDArray[np.int32]:
 def _batch_problem(input_ids: npt.NDArray[np.int32], segments: npt.NDArray[np.int32]) -> str | None:
     batch = {input_ids.shape[0], segments.shape[0]}
     return None if batch == {1} else f"has batch dimensions {sorted(batch)}, must be 1: pack the sequences instead"
-
-
-def _runs(requests: Sequence[_Request], max_tokens: int, *, padded: bool) -> Iterator[list[_Request]]:
-    """Cuts requests, in order, into runs that fit; a request alone always does, max_request_tokens sees to that."""
-    run: list[_Request] = []
-    for request in requests:
-        if run and _tokens([*run, request], padded) > max_tokens:
-            yield run
-            run = []
-        run.append(request)
-    if run:
-        yield run
-
-
-def _tokens(run: Sequence[_Request], padded: bool) -> int:
-    """What a run computes, the padding included where the graph pads."""
-    if not padded:
-        return sum(request.input_ids.size for request in run)
-    shapes = [rows_and_longest(request.segments) for request in run]
-    return sum(rows for rows, _ in shapes) * max(longest for _, longest in shapes)
-
-
-def _providers(args: dict[str, str]) -> list[Any]:
-    if args["model_instance_kind"] != "GPU":
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pb_utils.Logger.log_warn(
-            "a GPU instance was asked for, but onnxruntime in this Python environment has no CUDA: running on the CPU. "
-            "Remedy: pip install onnxruntime-gpu in its place"
-        )
-        return ["CPUExecutionProvider"]
-    return [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]}), "CPUExecutionProvider"]
 
 
 def _error(message: str, code: int) -> Any:

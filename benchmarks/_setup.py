@@ -9,9 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks._models import Model
 
 __all__ = ["BenchmarkError", "Settings", "Setup", "say"]
 
@@ -19,6 +23,8 @@ MODEL = "reward"
 MAX_LENGTH = 8192
 """Tokens, of a sequence and of a request: room for the 4,096 of `attention-cost`."""
 DATA_FILE = "preferences.jsonl.gz"
+KEPT = Path(__file__).parent.parent / ".bench"
+"""Models and what is made of them: too slow to make each time."""
 
 
 class BenchmarkError(Exception):
@@ -33,11 +39,19 @@ class Settings:
         checkpoint: A `*ForSequenceClassification` checkpoint.
         data: Directory that holds `preferences.jsonl.gz`, or that file.
         repository: An export of that checkpoint under the name `reward`, to save time; None makes one.
+        model: What servers are compared on: `peers-llama`, or `checkpoint`.
+        servers: Patterns of the names of servers that take part.
+        runs: Rounds in which servers take turns.
+        plots: Directory for plots, or None.
     """
 
     checkpoint: Path
     data: Path
     repository: Path | None
+    model: str
+    servers: tuple[str, ...]
+    runs: int
+    plots: Path | None
 
 
 class Setup:
@@ -66,6 +80,29 @@ class Setup:
         if not (path / "config.json").is_file():
             raise BenchmarkError(f"{path} holds no checkpoint. Remedy: `make demo` makes one, or --checkpoint DIR")
         return path
+
+    @cached_property
+    def model(self) -> Model:
+        """What servers are compared on; what is made of it is kept for the next time."""
+        from benchmarks._models import PEERS_LLAMA, Model, save_peers_llama
+
+        if self._settings.model == PEERS_LLAMA:
+            return Model(name=PEERS_LLAMA, directory=save_peers_llama(KEPT / PEERS_LLAMA), word_tokens=True)
+        return Model(name=str(self.checkpoint), directory=self.checkpoint, word_tokens=False)
+
+    def takes_part(self, server: str) -> bool:
+        """Whether a server was asked for."""
+        return any(fnmatch(server, pattern) for pattern in self._settings.servers)
+
+    @property
+    def runs(self) -> int:
+        """Rounds in which servers take turns."""
+        return self._settings.runs
+
+    @property
+    def plots(self) -> Path | None:
+        """Directory for plots."""
+        return self._settings.plots
 
     @cached_property
     def repository(self) -> Path:

@@ -15,8 +15,11 @@ from rich.text import Text
 
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
+from benchmarks._curves import curves
 from benchmarks._install import install
 from benchmarks._machine import hardware, today, versions
+from benchmarks._overhead import overhead
+from benchmarks._pair_decisions import pair_decisions
 from benchmarks._parity import parity
 from benchmarks._serving import serving
 from benchmarks._serving_table import serving_tables
@@ -25,9 +28,12 @@ from benchmarks._setup import Settings, Setup
 BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "parity": parity,
     "batch-invariance": batch_invariance,
+    "pair-decisions": pair_decisions,
     "attention-cost": attention_cost,
     "install": install,
     "serving": serving,
+    "overhead": overhead,
+    "curves": curves,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables}
 """For results that a list of figures wouldn't show well."""

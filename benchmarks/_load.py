@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -51,22 +52,23 @@ def drive(workload: Workload, connect: Callable[[], Session]) -> Load:
     errors: list[BaseException] = []
 
     def client() -> None:
-        session = connect()
         try:
-            start.wait()
-            while not errors:
-                with lock:
-                    request = next(todo, None)
-                if request is None:
-                    return
-                began = time.perf_counter()
-                session.score(request)
-                spans.append((began, time.perf_counter()))
+            with contextlib.closing(connect()) as session:
+                start.wait()
+                send(session)
         except BaseException as error:  # told to the caller, which is another thread
             errors.append(error)
             start.abort()
-        finally:
-            session.close()
+
+    def send(session: Session) -> None:
+        while not errors:
+            with lock:
+                request = next(todo, None)
+            if request is None:
+                return
+            began = time.perf_counter()
+            session.score(request)
+            spans.append((began, time.perf_counter()))
 
     threads = [threading.Thread(target=client, daemon=True) for _ in range(workload.clients)]
     for thread in threads:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from benchmarks._load import Load, drive
 from benchmarks._models import Model
-from benchmarks._ours import CONFIGURATIONS, OurServer
+from benchmarks._ours import CONFIGURATIONS, Configuration, OurServer
 from benchmarks._processes import Cores, busy_seconds
 from benchmarks._reference import Reference
 from benchmarks._servers import Server
 from benchmarks._setup import say
 from benchmarks._workloads import TokenSource, Workload, latency
-from benchmarks.peers._peers import PEERS
+from benchmarks.peers._peers import PEERS, Peer
 
-__all__ = ["Entry", "Field", "Measured", "running"]
+__all__ = ["Entry", "Field", "Measured", "entries", "our_entry", "running"]
 
 Start = Callable[[Model, Cores, Path], Server]
 
@@ -46,10 +46,12 @@ class Measured:
 
     Attributes:
         load: What the load generator saw.
+        server_seconds: Processor time of the server.
         foreign: Share of the server's core that other processes took meanwhile: 0 on a quiet machine.
     """
 
     load: Load
+    server_seconds: float
     foreign: float
 
 
@@ -87,34 +89,34 @@ class Field:
         load = drive(workload, server.connect)
         busy = busy_seconds(self.cores.server) - busy
         own = server.tree.cpu_seconds() - own
-        return Measured(load=load, foreign=max(0.0, busy - own) / (time.monotonic() - began))
+        foreign = max(0.0, busy - own) / (time.monotonic() - began)
+        return Measured(load=load, server_seconds=own, foreign=foreign)
 
 
-def entries(names: Callable[[str], bool]) -> list[Entry]:
+def our_entry(configuration: Configuration) -> Entry:
+    """Our server in one configuration."""
+    return Entry(
+        name=f"rewardserve/{configuration.name}",
+        precision=configuration.precision,
+        ours=True,
+        start=lambda model, cores, log: OurServer(model, configuration, cores, log),
+    )
+
+
+def entries(takes_part: Callable[[str], bool]) -> list[Entry]:
     """Ours and the peers whose names are asked for."""
-    ours = [
-        Entry(
-            name=f"rewardserve/{configuration.name}",
-            precision=configuration.precision,
-            ours=True,
-            start=lambda model, cores, log, configuration=configuration: OurServer(  # type: ignore[misc]
-                model, configuration, cores, log
-            ),
-        )
-        for configuration in CONFIGURATIONS
-    ]
-    peers = [
-        Entry(
-            name=peer.name,
-            precision=peer.precision,
-            ours=False,
-            start=lambda model, cores, log, peer=peer: peer.start(  # type: ignore[misc]
-                model, peer.precision, cores, log
-            ),
-        )
-        for peer in PEERS
-    ]
-    return [entry for entry in [*ours, *peers] if names(entry.name)]
+    ours = [our_entry(configuration) for configuration in CONFIGURATIONS]
+    peers = [_peer_entry(peer) for peer in PEERS]
+    return [entry for entry in [*ours, *peers] if takes_part(entry.name)]
+
+
+def _peer_entry(peer: Peer) -> Entry:
+    return Entry(
+        name=peer.name,
+        precision=peer.precision,
+        ours=False,
+        start=lambda model, cores, log: peer.start(model, peer.precision, cores, log),
+    )
 
 
 @contextlib.contextmanager

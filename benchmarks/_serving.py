@@ -113,6 +113,8 @@ def _figures(workload: Workload, measured: Sequence[Measured], model: Model, pea
     return {
         "sequences_per_second": summary([workload.sequences / value for value in seconds]),
         "tokens_per_second": workload.tokens / median,
+        # The server's own time: what it would reach, nearly, if nothing else ran on its core.
+        "tokens_per_processor_second": workload.tokens / float(np.median([run.server_seconds for run in measured])),
         "request_ms": percentiles([1000 * value for run in measured for value in run.load.request_seconds]),
         # Of the tokens sent: what a server saves by sharing counts as if it were computed, and may exceed 1.
         "share_of_peak": 2 * model.parameters * workload.tokens / median / (1e9 * peak),
@@ -137,7 +139,7 @@ def _sharing(runs: Mapping[str, Sequence[Measured]], workloads: Sequence[Workloa
 
 
 def _ratios(participants: Field, runs: Runs) -> dict[str, Any]:
-    """Each of ours against each peer: speed by speed, so above 1 ours is faster."""
+    """Each of ours against each peer: above 1, ours is faster."""
     ours = [name for name in participants.servers if participants.entries[name].ours]
     peers = [name for name in participants.servers if not participants.entries[name].ours]
     return {

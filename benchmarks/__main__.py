@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,6 +44,8 @@ PROJECT = Path(__file__).parent.parent
 def main() -> None:
     """Runs the benchmarks that were asked for, or all."""
     arguments = _arguments()
+    # As an exception, so that servers are stopped: those that are paused would otherwise stay forever.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     names = arguments.names or list(BENCHMARKS)
     document: dict[str, Any] = {
         "date": today(),

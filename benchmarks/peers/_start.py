@@ -41,7 +41,7 @@ def vllm(model: Model, precision: str, cores: Cores, log: Path) -> Server:
     command = [str(environment("vllm") / "vllm"), "serve", str(model.directory), "--runner", "pooling"]
     command += ["--dtype", dtype, "--max-model-len", str(MAX_LENGTH), "--host", "127.0.0.1", "--port", str(port)]
     settings = {
-        "VLLM_CPU_KVCACHE_SPACE": "4",  # GiB
+        "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB: all sequences of any workload at once
         "VLLM_CPU_OMP_THREADS_BIND": str(cores.server),
         "VLLM_NO_USAGE_STATS": "1",
     }

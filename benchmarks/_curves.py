@@ -21,6 +21,9 @@ _LENGTHS, _CLIENTS_OF_LENGTHS, _TOKENS = (64, 128, 256, 512, 1024, 2048), 8, 16_
 _CLIENTS, _LENGTH, _SEQUENCES = (1, 2, 4, 8, 16, 32), 200, 96
 _AXES = {"length": "tokens of each sequence", "concurrency": "clients, each with one sequence of 200 tokens at a time"}
 
+Rates = dict[str, dict[str, dict[int, list[float]]]]
+"""Tokens a second: curve -> server -> point -> rounds."""
+
 
 def curves(setup: Setup) -> dict[str, Any]:
     """One sequence a request: of 64 to 2,048 tokens, and from 1 to 32 clients."""
@@ -28,13 +31,14 @@ def curves(setup: Setup) -> dict[str, Any]:
     with pinned(cores.load), running(model, cores, entries(setup.takes_part)) as participants:
         if not participants.servers:
             raise BenchmarkError(f"no server runs: {participants.unavailable}")
-        rates = _measured(participants, model, setup.runs)
+        rates, foreign = _measured(participants, model, setup.runs)
     result: dict[str, Any] = {
         "what": (
             "tokens a second, one sequence a request. length: 16,384 tokens in sequences of one length, 8 clients. "
             "concurrency: 96 sequences of 200 tokens"
         ),
         "model": model.name,
+        "core_taken_by_others": foreign,
         "unavailable": participants.unavailable,
     }
     for curve, axis in _AXES.items():
@@ -59,11 +63,10 @@ def _workloads(model: Model, turn: int) -> dict[str, dict[int, Workload]]:
     }
 
 
-def _measured(participants: Field, model: Model, count: int) -> dict[str, dict[str, dict[int, list[float]]]]:
-    """Tokens a second: curve -> server -> point -> rounds."""
-    rates: dict[str, dict[str, dict[int, list[float]]]] = {
-        curve: {name: defaultdict(list) for name in participants.servers} for curve in _AXES
-    }
+def _measured(participants: Field, model: Model, count: int) -> tuple[Rates, dict[str, float]]:
+    """The rates, and for each server the largest share of its core that other processes took."""
+    rates: Rates = {curve: {name: defaultdict(list) for name in participants.servers} for curve in _AXES}
+    foreign = dict.fromkeys(participants.servers, 0.0)
     for turn in range(count):
         workloads = _workloads(model, turn)
         for name in participants.servers:
@@ -71,6 +74,7 @@ def _measured(participants: Field, model: Model, count: int) -> dict[str, dict[s
             with participants.awake(name) as server:
                 for curve, points in workloads.items():
                     for x, workload in points.items():
-                        seconds = participants.measure(server, workload).load.seconds
-                        rates[curve][name][x].append(workload.tokens / seconds)
-    return rates
+                        measured = participants.measure(server, workload)
+                        rates[curve][name][x].append(workload.tokens / measured.load.seconds)
+                        foreign[name] = max(foreign[name], measured.foreign)
+    return rates, foreign

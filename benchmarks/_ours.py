@@ -19,8 +19,6 @@ from benchmarks._setup import MODEL, BenchmarkError, say
 __all__ = ["CONFIGURATIONS", "Configuration", "OurServer", "exported"]
 
 MAX_LENGTH = 2048
-PROJECT = Path(__file__).parent.parent
-_SOURCES = ("client/rewardserve", "export/rewardserve_export")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +130,14 @@ def exported(model: Model, configuration: Configuration) -> Path:
 
 
 def _sources_digest() -> str:
+    import rewardserve
+    import rewardserve_export
+
     digest = hashlib.sha256()
-    for directory in _SOURCES:
-        for file in sorted((PROJECT / directory).rglob("*.py")):
-            digest.update(file.read_bytes())
+    for package in (rewardserve, rewardserve_export):
+        for file in sorted(Path(str(package.__file__)).parent.rglob("*")):
+            if file.is_file() and file.parent.name != "__pycache__":
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -130,13 +130,15 @@ def running(model: Model, cores: Cores, wanted: Sequence[Entry]) -> Iterator[Fie
             try:
                 server = entry.start(model, cores, model.beside("logs") / f"{entry.name.replace('/', '-')}.log")
                 started.callback(server.stop)
-                drive(latency(TokenSource(model.vocab_size, seed=2**32)), server.connect)
-                participants.differences[entry.name] = reference.check(server)
+                try:
+                    drive(latency(TokenSource(model.vocab_size, seed=2**32)), server.connect)
+                    participants.differences[entry.name] = reference.check(server)
+                finally:
+                    server.tree.pause()
             except Exception as error:  # the others can be measured
                 say(f"{entry.name}: {error}")
                 participants.unavailable[entry.name] = str(error)
                 continue
-            server.tree.pause()
             participants.servers[entry.name] = server
             participants.entries[entry.name] = entry
         yield participants

@@ -73,10 +73,16 @@ class ServerProcess:
         Raises:
             BenchmarkError: It ended, or doesn't answer in time.
         """
+        try:
+            self._wait(ready)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while not ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
                 tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
                 raise BenchmarkError(f"not ready; {self._log} ends with:\n{tail}")
             time.sleep(0.5)

@@ -19,6 +19,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed
+	PYTHON=$(BIN)/python benchmarks/peers/install.sh
 	$(BIN)/python -m benchmarks
 
 $(VENV)/.installed: pyproject.toml Makefile

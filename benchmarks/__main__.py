@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,23 +16,36 @@ from rich.text import Text
 
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
+from benchmarks._curves import curves
 from benchmarks._install import install
 from benchmarks._machine import hardware, today, versions
+from benchmarks._overhead import overhead
+from benchmarks._pair_decisions import pair_decisions
 from benchmarks._parity import parity
+from benchmarks._serving import serving
+from benchmarks._serving_table import serving_tables
 from benchmarks._setup import Settings, Setup
 
 BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "parity": parity,
     "batch-invariance": batch_invariance,
+    "pair-decisions": pair_decisions,
     "attention-cost": attention_cost,
     "install": install,
+    "serving": serving,
+    "overhead": overhead,
+    "curves": curves,
 }
+TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables}
+"""For results that a list of figures wouldn't show well."""
 PROJECT = Path(__file__).parent.parent
 
 
 def main() -> None:
     """Runs the benchmarks that were asked for, or all."""
     arguments = _arguments()
+    # As an exception, so that servers are stopped: those that are paused would otherwise stay forever.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     names = arguments.names or list(BENCHMARKS)
     document: dict[str, Any] = {
         "date": today(),
@@ -41,7 +55,15 @@ def main() -> None:
         "checkpoint": str(arguments.checkpoint),
         "results": {},
     }
-    settings = Settings(checkpoint=arguments.checkpoint, data=arguments.data, repository=arguments.repository)
+    settings = Settings(
+        checkpoint=arguments.checkpoint,
+        data=arguments.data,
+        repository=arguments.repository,
+        model=arguments.model,
+        servers=tuple(arguments.servers),
+        runs=arguments.runs,
+        plots=arguments.plots,
+    )
     failed: dict[str, str] = {}
     with Setup.made(settings) as setup:
         for name in names:
@@ -50,7 +72,11 @@ def main() -> None:
             except Exception as error:  # what the others have measured took minutes, and isn't lost
                 failed[name] = f"{type(error).__name__}: {error}"
     print(json.dumps(document, indent=2))
-    Console(stderr=True).print(_table(document["results"]))
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+    results = document["results"]
+    console.print(_table({name: result for name, result in results.items() if name not in TABLES}))
+    for name in results.keys() & TABLES.keys():
+        console.print(*TABLES[name](results[name]))
     if failed:
         sys.exit("\n".join(f"{name} failed: {reason}" for name, reason in failed.items()))
 
@@ -73,6 +99,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--repository", type=Path, help="an export of the checkpoint, named `reward`, to save making one"
     )
+    parser.add_argument(
+        "--model",
+        choices=["peers-llama", "checkpoint"],
+        default="peers-llama",
+        help="what servers are compared on: a small Llama with random weights (the default), or --checkpoint",
+    )
+    parser.add_argument(
+        "--servers", nargs="+", default=["*"], metavar="PATTERN", help="servers that take part, such as 'vllm/*'"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="rounds in which the servers take turns; by default 5")
+    parser.add_argument("--plots", type=Path, help="a directory for plots")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(BENCHMARKS))
     if unknown:

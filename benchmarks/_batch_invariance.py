@@ -2,49 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks._setup import Setup, say
+from benchmarks._graphs import newest_version, runner
+from benchmarks._ours import CONFIGURATIONS, exported
+from benchmarks._pairs import Pairs, reference_pairs
+from benchmarks._setup import BenchmarkError, Setup, say
+
+if TYPE_CHECKING:
+    from rewardserve_export.parity import Runner
 
 __all__ = ["batch_invariance"]
 
 TEXTS, LONGEST, COMPOSITIONS = 24, 400, 30
+PAIR_COMPOSITIONS = 2
+REQUEST_TOKENS = 2048
 
 
 def batch_invariance(setup: Setup) -> dict[str, Any]:
-    """Largest deviation of one text's reward over random batch compositions, in the graph itself."""
-    from rewardserve_export.parity import each_its_own_request, onnx_runner, packed_scorer, shuffled
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(setup.version / "tokenizer.json"))
-    random = np.random.default_rng(0)
-    lengths = np.rint(np.geomspace(1, LONGEST, TEXTS)).astype(int).tolist()
-    texts = [setup.dialogues[index] for index in random.permutation(len(setup.dialogues))]
-    encoded = (np.array(tokenizer.encode(text).ids, dtype=np.int32) for text in texts)
-    long_enough = (ids for ids in encoded if ids.size >= LONGEST)
-    sequences = [next(long_enough)[:length] for length in lengths]
-
-    run = onnx_runner(setup.version / "model.onnx")
-    say(f"batch-invariance: each of {TEXTS} texts alone, then {COMPOSITIONS} compositions")
-    alone = np.concatenate([packed_scorer(run, each_its_own_request)([sequence]) for sequence in sequences])
-    rewards, batches = [], []
-    for seed in range(COMPOSITIONS):
-        compose = shuffled(seed, setup.contract["max_request_tokens"])
-        batches.append(len(compose(sequences)))
-        rewards.append(packed_scorer(run, compose)(sequences))
-    table = np.stack(rewards)
-    spread = np.ptp(table, axis=0)
+    """Deviation of rewards over random batch compositions, in the graph itself, and the decisions that it flips."""
+    pairs = reference_pairs(setup.checkpoint_model, setup.data_file)
+    measured: dict[str, Any] = {}
+    unavailable: dict[str, str] = {}
+    for configuration in CONFIGURATIONS:
+        if not setup.takes_part(f"rewardserve/{configuration.name}"):
+            continue
+        try:
+            run = runner(newest_version(exported(setup.checkpoint_model, configuration)))
+        except BenchmarkError as error:
+            unavailable[configuration.name] = str(error)
+            continue
+        say(f"batch-invariance: {configuration.name}")
+        measured[configuration.name] = {**_deviation(run, _cut(pairs)), "pairs": _flips(run, pairs)}
     return {
         "what": (
-            f"the exported graph in ONNX Runtime; {TEXTS} texts of 1 to {LONGEST} tokens in random order, cut at "
-            f"random into requests and those into batches, {COMPOSITIONS} times; the range of each text's rewards"
+            f"the exported graph, in this process; {TEXTS} texts of 1 to {LONGEST} tokens in random order, cut at "
+            f"random into requests and those into batches, {COMPOSITIONS} times; the range of each text's rewards. "
+            f"pairs: the dialogues of {len(pairs.sequences) // 2} preference pairs, {PAIR_COMPOSITIONS} such "
+            "compositions; how many pairs are decided one way in one composition and the other way in another"
         ),
         "compositions": COMPOSITIONS,
-        "batches_a_composition": {"fewest": min(batches), "most": max(batches)},
+        "configurations": measured,
+        "unavailable": unavailable,
+    }
+
+
+def _cut(pairs: Pairs) -> list[npt.NDArray[np.int32]]:
+    """Dialogues cut to lengths that are spread on a logarithmic scale."""
+    long_enough = iter(ids for ids in pairs.sequences if len(ids) >= LONGEST)
+    lengths = np.rint(np.geomspace(1, LONGEST, TEXTS)).astype(int).tolist()
+    return [np.array(next(long_enough)[:length], dtype=np.int32) for length in lengths]
+
+
+def _deviation(run: Runner, sequences: list[npt.NDArray[np.int32]]) -> dict[str, Any]:
+    from rewardserve_export.parity import each_its_own_request, packed_scorer
+
+    alone = np.concatenate([packed_scorer(run, each_its_own_request)([sequence]) for sequence in sequences])
+    table = _composed(run, sequences, COMPOSITIONS)
+    spread = np.ptp(table, axis=0)
+    return {
         "largest_deviation": float(spread.max()),
         "median_deviation": float(np.median(spread)),
         "largest_difference_from_alone": float(np.abs(table - alone).max()),
         "rewards": {"lowest": float(alone.min()), "highest": float(alone.max()), "std": float(alone.std())},
     }
+
+
+def _flips(run: Runner, pairs: Pairs) -> dict[str, Any]:
+    table = _composed(run, [np.array(ids, dtype=np.int32) for ids in pairs.sequences], PAIR_COMPOSITIONS)
+    decisions = np.stack([pairs.decisions(rewards) for rewards in table])
+    return {
+        "flipped": int((decisions.min(axis=0) != decisions.max(axis=0)).sum()),
+        "largest_deviation": float(np.ptp(table, axis=0).max()),
+    }
+
+
+def _composed(run: Runner, sequences: list[npt.NDArray[np.int32]], count: int) -> npt.NDArray[np.float32]:
+    """Rewards in several random compositions [count, n]."""
+    from rewardserve_export.parity import packed_scorer, shuffled
+
+    return np.stack([packed_scorer(run, shuffled(seed, REQUEST_TOKENS))(sequences) for seed in range(count)])

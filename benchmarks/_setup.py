@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks._models import Model
 
 __all__ = ["BenchmarkError", "Settings", "Setup", "say"]
 
@@ -19,6 +25,8 @@ MODEL = "reward"
 MAX_LENGTH = 8192
 """Tokens, of a sequence and of a request: room for the 4,096 of `attention-cost`."""
 DATA_FILE = "preferences.jsonl.gz"
+KEPT = Path(__file__).parent.parent / ".bench"
+"""Models and what is made of them: too slow to make each time."""
 
 
 class BenchmarkError(Exception):
@@ -33,11 +41,19 @@ class Settings:
         checkpoint: A `*ForSequenceClassification` checkpoint.
         data: Directory that holds `preferences.jsonl.gz`, or that file.
         repository: An export of that checkpoint under the name `reward`, to save time; None makes one.
+        model: What servers are compared on: `peers-llama`, or `checkpoint`.
+        servers: Patterns of the names of servers that take part.
+        runs: Rounds in which servers take turns.
+        plots: Directory for plots, or None.
     """
 
     checkpoint: Path
     data: Path
     repository: Path | None
+    model: str
+    servers: tuple[str, ...]
+    runs: int
+    plots: Path | None
 
 
 class Setup:
@@ -68,6 +84,42 @@ class Setup:
         return path
 
     @cached_property
+    def model(self) -> Model:
+        """What servers are compared on; what is made of it is kept for the next time."""
+        from benchmarks._models import PEERS_LLAMA, Model, save_peers_llama
+
+        if self._settings.model != PEERS_LLAMA:
+            return self.checkpoint_model
+        return Model(name=PEERS_LLAMA, directory=save_peers_llama(KEPT / PEERS_LLAMA), word_tokens=True)
+
+    @cached_property
+    def checkpoint_model(self) -> Model:
+        """The checkpoint, kept where what is made of it stays, too."""
+        from benchmarks._models import Model
+
+        # Beside the original, `make demo` would delete it with the rest of its output.
+        digest = hashlib.sha256()
+        for file in sorted(self.checkpoint.glob("*.safetensors")):
+            digest.update(file.read_bytes())
+        directory = KEPT / digest.hexdigest()[:12]
+        shutil.copytree(self.checkpoint, directory, dirs_exist_ok=True)
+        return Model(name=str(self.checkpoint), directory=directory, word_tokens=False)
+
+    def takes_part(self, server: str) -> bool:
+        """Whether a server was asked for."""
+        return any(fnmatch(server, pattern) for pattern in self._settings.servers)
+
+    @property
+    def runs(self) -> int:
+        """Rounds in which servers take turns."""
+        return self._settings.runs
+
+    @property
+    def plots(self) -> Path | None:
+        """Directory for plots."""
+        return self._settings.plots
+
+    @cached_property
     def repository(self) -> Path:
         """A model repository with the checkpoint's export."""
         if self._settings.repository is not None:
@@ -88,10 +140,9 @@ class Setup:
     @cached_property
     def version(self) -> Path:
         """Directory of the newest exported version."""
-        versions = [path for path in (self.repository / MODEL).glob("*") if path.name.isdigit()]
-        if not versions:
-            raise BenchmarkError(f"{self.repository} holds no export named {MODEL!r}. Remedy: leave --repository out")
-        return max(versions, key=lambda path: int(path.name))
+        from benchmarks._graphs import newest_version
+
+        return newest_version(self.repository)
 
     @cached_property
     def contract(self) -> dict[str, Any]:
@@ -100,15 +151,20 @@ class Setup:
         return contract
 
     @cached_property
-    def dialogues(self) -> list[str]:
-        """Every pair's chosen dialogue, followed by its rejected one."""
+    def data_file(self) -> Path:
+        """Gzipped JSON lines with `chosen` and `rejected`."""
         path = self._settings.data
         file = path / DATA_FILE if path.is_dir() else path
         if not file.is_file():
             raise BenchmarkError(
                 f"{file} doesn't exist. Remedy: --data FILE, gzipped JSON lines with `chosen` and `rejected`"
             )
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return file
+
+    @cached_property
+    def dialogues(self) -> list[str]:
+        """Every pair's chosen dialogue, followed by its rejected one."""
+        with gzip.open(self.data_file, "rt", encoding="utf-8") as lines:
             return [row["chosen"] + row["rejected"] for row in map(json.loads, lines)]
 
 

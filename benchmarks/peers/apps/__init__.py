@@ -1,0 +1,1 @@
+"""What runs inside the peers' environments: `python -m benchmarks.peers.apps.NAME`."""

@@ -28,8 +28,8 @@ _CHOICES = {
 DEFAULT_MAX_LENGTH = 8192
 """Tokens. Longer contexts are served when asked for: the memory of a run grows with them."""
 
-_BATCHES_OF = 4
-"""Full requests in one run by default."""
+_RUN_OF = 4
+"""Sequences of full length in one run by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,10 @@ class ExportOptions:
         format: Of the graph.
         precision: Of its weights and activations.
         max_length: Tokens of one sequence; by default the backbone's positions, at most 8,192.
-        max_request_tokens: Tokens of one packed request; by default max_length.
-        max_batch_tokens: Tokens of one run; by default four full requests.
+        max_request_tokens: Tokens of one packed request. By default one run on the Python backend, which merges
+            requests by their tokens, so that many responses share a prompt; max_length on a stock backend, which merges
+            only as many requests as always fit.
+        max_batch_tokens: Tokens of one run; by default four times max_length.
         truncation: What the client does with longer texts: an error, or cut off their left or right end.
         tokenization: How the training turned text into tokens: `openrlhf`, `trl` (its RewardTrainer), or `plain`, the
             tokenizer as it is. `auto` takes `openrlhf` for OpenRLHF's checkpoints, else `plain`.
@@ -109,8 +111,8 @@ class ExportOptions:
             raise ExportError(
                 f"max_length {max_length} is more than the backbone's {positions} positions. Remedy: lower it"
             )
-        max_request = self.max_request_tokens or min(max_length, self.max_batch_tokens or max_length)
-        max_batch = self.max_batch_tokens or _BATCHES_OF * max_request
+        max_batch = self.max_batch_tokens or _RUN_OF * max(max_length, self.max_request_tokens or 0)
+        max_request = self.max_request_tokens or (max_batch if self.backend == "python" else min(max_length, max_batch))
         if not max_length <= max_request <= max_batch:
             raise ExportError(
                 f"a sequence must fit into a request, and a request into a run, but max_length is {max_length}, "

@@ -73,14 +73,20 @@ def export(
         ),
     ] = None,
     max_request_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Tokens of one packed request. [default: max-length]")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Tokens of one packed request; responses share a prompt inside one. "
+            "[default: max-batch-tokens with `--backend python`, else max-length]",
+        ),
     ] = None,
     max_batch_tokens: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Tokens of one run; what the server's memory is sized by. [default: 4 full requests]",
+            help="Tokens of one run; what the server's memory is sized by. [default: 4 times max-length]",
         ),
     ] = None,
     truncation: Annotated[

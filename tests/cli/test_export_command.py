@@ -24,7 +24,7 @@ def test_two_versions(run: Run, cells: Cells, checkpoint: Path, tmp_path: Path) 
     rows = cells(first.out)
     assert rows["model"] == "LlamaModel, fp32, python backend, version 1"
     assert re.fullmatch(r"\d\.\de-\d\d from transformers over \d+ sequences; .* batch compositions", rows["parity"])
-    assert rows["limits"].startswith("256 tokens a sequence, 256 a request, 1,024 a run")
+    assert rows["limits"].startswith("256 tokens a sequence, 1,024 a request, 1,024 a run")
     assert rows["longer texts"] == "cut off at the left"
     assert f"published {repository / 'reward' / '1'}" in first.out.splitlines()
     assert first.out.splitlines()[-1] == f"next: rewardserve serve --repository '{repository}'"

@@ -82,7 +82,9 @@ def kinds_url(kinds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     """A server of all of them; `critic` has two instances, and answers values."""
     repository = tmp_path_factory.mktemp("kinds") / "repository"
     for name, checkpoint in kinds.items():
-        options = ExportOptions(repository=repository, name=name, max_length=256, values=name == "critic")
+        options = ExportOptions(
+            repository=repository, name=name, max_length=256, max_request_tokens=256, values=name == "critic"
+        )
         export(checkpoint, options)
     file = repository / "critic" / "config.pbtxt"
     config = text_format.Parse(file.read_text(), ModelConfig())

@@ -149,15 +149,15 @@ def test_server_refuses_a_broken_configuration(spoil: Callable[[Any], None], tmp
 
 
 LIMITS: list[tuple[dict[str, int], int | None, tuple[int, int, int]]] = [
-    ({}, 1024, (1024, 1024, 4096)),
-    ({}, None, (8192, 8192, 32768)),
-    ({}, 131072, (8192, 8192, 32768)),
-    ({"max_length": 16384}, 131072, (16384, 16384, 65536)),
-    ({"max_length": 100}, 1024, (100, 100, 400)),
+    ({}, 1024, (1024, 4096, 4096)),
+    ({}, None, (8192, 32768, 32768)),
+    ({}, 131072, (8192, 32768, 32768)),
+    ({"max_length": 16384}, 131072, (16384, 65536, 65536)),
+    ({"max_length": 100}, 1024, (100, 400, 400)),
     ({"max_request_tokens": 300}, 1024, (300, 300, 1200)),
     ({"max_batch_tokens": 300}, 1024, (300, 300, 300)),
     ({"max_length": 100, "max_request_tokens": 300}, None, (100, 300, 1200)),
-    ({"max_length": 100, "max_batch_tokens": 250}, None, (100, 100, 250)),
+    ({"max_length": 100, "max_batch_tokens": 250}, None, (100, 250, 250)),
     ({"max_length": 5, "max_request_tokens": 5, "max_batch_tokens": 5}, 5, (5, 5, 5)),
 ]
 
@@ -168,6 +168,11 @@ def test_limits_that_are_not_given_follow_from_the_others(
 ) -> None:
     limits = ExportOptions(repository=tmp_path, **given).limits(positions)  # type: ignore[arg-type]
     assert (limits.max_length, limits.max_request_tokens, limits.max_batch_tokens) == expected
+
+
+def test_requests_to_a_stock_backend_hold_one_sequence_of_full_length(tmp_path: Path) -> None:
+    limits = ExportOptions(repository=tmp_path, backend="onnxruntime").limits(1024)
+    assert (limits.max_length, limits.max_request_tokens, limits.max_batch_tokens) == (1024, 1024, 4096)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
+from benchmarks._export_memory import export_memory
 from benchmarks._install import install
 from benchmarks._machine import hardware, today, versions
 from benchmarks._parity import parity
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "batch-invariance": batch_invariance,
     "attention-cost": attention_cost,
     "install": install,
+    "export-memory": export_memory,
 }
 PROJECT = Path(__file__).parent.parent
 

@@ -31,10 +31,10 @@ from pathlib import Path
 from rewardserve_export import ExportOptions, export
 
 def progress(step, *_):
-    print(json.dumps([step, time.monotonic()]), flush=True)
+    print(json.dumps([step, time.monotonic(), time.process_time()]), flush=True)
 
 summary = export(sys.argv[1], ExportOptions(repository=Path(sys.argv[2]), max_length=2048), progress)
-print(json.dumps(["end", time.monotonic()]))
+progress("end")
 print(json.dumps({"difference": summary.contract.parity.largest_difference, "bytes": summary.bytes}))
 """
 
@@ -54,19 +54,20 @@ def export_memory(setup: Setup) -> dict[str, Any]:
             graph = next(Path(scratch, "repository").glob("reward/*/model.onnx.data"))
             copies.append([_copy(file, Path(scratch, "copy")) for file in (source, graph)])
         sizes = {"checkpoint": _size(source), "graph": graph.stat().st_size}
-    steps = [run["steps"] for run in exports]
+    steps = [run["wall"] for run in exports]
     return {
         "what": (
             f"a random bfloat16 Llama of {parameters / 1e9:.2f}B parameters to ONNX in float32, in a process of its "
             f"own, parity included; against cp and fsync; {RUNS} runs in turn, source files dropped from the page "
-            "cache before each. Memory of the process tree, sampled: anonymous pages by their share (PSS), and all "
-            "resident ones (RSS), mapped pages of files included"
+            "cache before each. Memory of the process tree, sampled: anonymous pages, and all resident ones (RSS), "
+            "mapped pages of files included"
         ),
         "bytes": sizes,
         "peak_anonymous_bytes": summary([run["anonymous"] for run in exports]),
         "peak_resident_bytes": summary([run["resident"] for run in exports]),
         "seconds": summary([sum(run.values()) for run in steps]),
         "seconds_of_steps": {step: summary([run[step] for run in steps]) for step in steps[0]},
+        "cpu_seconds_of_steps": {step: summary([run["cpu"][step] for run in exports]) for step in steps[0]},
         "copy_checkpoint_seconds": summary([checkpoint for checkpoint, _ in copies]),
         "copy_graph_seconds": summary([graph for _, graph in copies]),
         "write_against_copying_the_graph": statistics.median(
@@ -90,13 +91,15 @@ def _export(source: Path, repository: Path) -> dict[str, Any]:
             raise subprocess.CalledProcessError(process.returncode, "export")
         output.seek(0)
         *steps, result = map(json.loads, output)
-    return {"steps": _seconds(steps), "anonymous": anonymous, "resident": resident, **result}
+    clocks = {"wall": _seconds(steps, 1), "cpu": _seconds(steps, 2)}
+    return {**clocks, "anonymous": anonymous, "resident": resident, **result}
 
 
-def _seconds(steps: Sequence[tuple[str, float]]) -> dict[str, float]:
+def _seconds(steps: Sequence[Sequence[Any]], clock: int) -> dict[str, float]:
+    """Of each step: several reports of one add up."""
     seconds: dict[str, float] = {}
-    for (step, start), (_, end) in itertools.pairwise(steps):
-        seconds[step] = seconds.get(step, 0.0) + end - start
+    for start, end in itertools.pairwise(steps):
+        seconds[start[0]] = seconds.get(start[0], 0.0) + end[clock] - start[clock]
     return seconds
 
 
@@ -112,13 +115,13 @@ def _tree(pid: int) -> Iterator[int]:
 
 
 def _memory(pid: int) -> tuple[int, int]:
-    """(anonymous, resident) bytes; shared anonymous pages by their share."""
+    """(anonymous, resident) bytes; pages that processes of the tree share count for each."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:  # ended meanwhile
         return 0, 0
-    fields = {line.split()[0]: 1024 * int(line.split()[1]) for line in lines}
-    return fields.get("Pss_Anon:", 0), fields.get("Rss:", 0)
+    fields = {line.split()[0]: 1024 * int(line.split()[1]) for line in lines if line.startswith(("VmRSS:", "RssAnon:"))}
+    return fields.get("RssAnon:", 0), fields.get("VmRSS:", 0)
 
 
 def _copy(source: Path, target: Path) -> float:

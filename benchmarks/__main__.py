@@ -17,6 +17,7 @@ from rich.text import Text
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
 from benchmarks._curves import curves
+from benchmarks._export_memory import export_memory
 from benchmarks._install import install
 from benchmarks._machine import hardware, today, versions
 from benchmarks._overhead import overhead
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "serving": serving,
     "overhead": overhead,
     "curves": curves,
+    "export-memory": export_memory,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables}
 """For results that a list of figures wouldn't show well."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rewardserve import UnsupportedModelError
 from rewardserve_export.checkpoint import (
     Float32Arithmetic,
     RewardModel,
@@ -21,7 +22,7 @@ from rewardserve_export.checkpoint import (
 from rewardserve_export.graph import GraphLimits, _streaming, trace_onnx, write_onnx
 from rewardserve_export.parity import _check, check_parity
 from safetensors.torch import load_file, save_file
-from support.checkpoints import llama_config, save_huggingface
+from support.checkpoints import edit_config, llama_config, save_huggingface
 from support.families import FAMILIES, build
 from support.formats import FORMS, PLAIN, Form, one_thread, rewards_of, write_weights
 from torch import nn
@@ -121,6 +122,14 @@ def test_a_parameter_keeps_its_own_data_type(tmp_path: Path) -> None:
     assert mapped.backbone.embed_tokens.weight.dtype == torch.bfloat16
     with Float32Arithmetic():
         assert torch.equal(rewards_of(mapped), rewards_of(memory))
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["in memory", "mapped"])
+def test_quantised_weights_are_refused(mapped: bool, tmp_path: Path) -> None:
+    directory = save_huggingface(tmp_path)
+    edit_config(directory, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    with pytest.raises(UnsupportedModelError, match=r"is quantised \(bitsandbytes"):
+        load_reward_model(open_checkpoint(directory), mapped=mapped)
 
 
 def test_arithmetic_is_float32_whatever_is_asked_of_a_weight() -> None:

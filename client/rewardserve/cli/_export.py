@@ -63,9 +63,19 @@ def export(
     ] = _Backend.python,
     graph_format: Annotated[
         _Format,
-        typer.Option("--format", help="Of the graph. On CPUs, `torchscript` is the faster one, in every precision."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Of the graph: `onnx`, or `torchscript`, the faster one on CPUs in every precision.",
+        ),
     ] = _Format.onnx,
-    precision: Annotated[_Precision, typer.Option(help="Of weights and activations.")] = _Precision.fp32,
+    precision: Annotated[
+        _Precision,
+        typer.Option(
+            metavar="PRECISION",
+            help="Of weights and activations: `fp32`, `bf16`, `fp16` (GPUs), `int8` (CPUs). The head is always fp32.",
+        ),
+    ] = _Precision.fp32,
     max_length: Annotated[
         int | None,
         typer.Option(

@@ -183,7 +183,7 @@ def _write_graph(
 def _write_onnx(
     model: RewardModel, limits: GraphLimits, options: ExportOptions, directory: Path, progress: Progress
 ) -> Path:
-    graph = trace_onnx(model, limits)
+    graph = trace_onnx(model, limits, options.precision, options.attention)
     what = "writing model.onnx"
     progress(what, 0, 0)
     return write_onnx(graph, directory, lambda done, total: progress(what, done, total))

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from rewardserve._errors import ExportError
 
+from rewardserve_export.graph import HALF_PRECISIONS, Attention, Precision
 from rewardserve_export.repository import STOCK_BACKENDS, Backend
 
 __all__ = ["DEFAULT_MAX_LENGTH", "ExportOptions", "Limits", "TokenizationPreset", "Truncation"]
@@ -15,12 +16,12 @@ __all__ = ["DEFAULT_MAX_LENGTH", "ExportOptions", "Limits", "TokenizationPreset"
 Truncation = Literal["error", "left", "right"]
 TokenizationPreset = Literal["auto", "plain", "openrlhf", "trl"]
 Format = Literal["onnx", "torchscript"]
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 _CHOICES = {
     "backend": Backend,
     "format": Format,
     "precision": Precision,
+    "attention": Attention,
     "truncation": Truncation,
     "tokenization": TokenizationPreset,
 }
@@ -42,7 +43,10 @@ class ExportOptions:
         backend: `python` (ours, runs both formats), or of stock Triton `onnxruntime` for ONNX, `pytorch` for
             TorchScript.
         format: Of the graph.
-        precision: Of its weights and activations.
+        precision: Of its weights and activations; the value head and the rewards are fp32 in any. `fp16` and `bf16` are
+            for GPUs, `int8` is for CPUs (with VNNI: on older ones, sums of large products saturate).
+        attention: `loop` is standard ONNX, for any machine; `cuda` is GroupQueryAttention, ONNX Runtime's own, made for
+            GPUs in fp16 and bf16.
         max_length: Tokens of one sequence; by default the backbone's positions, at most 8,192.
         max_request_tokens: Tokens of one packed request. By default one run on the Python backend, which merges
             requests by their tokens, so that many responses share a prompt; max_length on a stock backend, which merges
@@ -63,6 +67,7 @@ class ExportOptions:
     backend: Backend = "python"
     format: Format = "onnx"
     precision: Precision = "fp32"
+    attention: Attention = "loop"
     max_length: int | None = None
     max_request_tokens: int | None = None
     max_batch_tokens: int | None = None
@@ -90,6 +95,13 @@ class ExportOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExportError(f"{name} is {value}. Remedy: at least 1")
+        if self.attention == "cuda" and self.format != "onnx":
+            raise ExportError("attention 'cuda' is ONNX Runtime's. Remedy: leave it out, or format 'onnx'")
+        if self.attention == "cuda" and self.precision not in HALF_PRECISIONS:
+            raise ExportError(
+                f"attention is 'cuda', but ONNX Runtime has it on GPUs in fp16 and bf16 only, not in {self.precision}. "
+                "Remedy: precision 'bf16', or attention 'loop'"
+            )
         if self.tokenization == "trl" and self.truncation != "error":
             raise ExportError(
                 f"truncation is {self.truncation!r}, but TRL's RewardTrainer drops texts that are too long: the model "

@@ -43,6 +43,11 @@ class _Precision(StrEnum):
     int8 = "int8"
 
 
+class _Attention(StrEnum):
+    loop = "loop"
+    cuda = "cuda"
+
+
 class _Truncation(StrEnum):
     error = "error"
     left = "left"
@@ -76,6 +81,13 @@ def export(
             help="Of weights and activations: `fp32`, `bf16`, `fp16` (GPUs), `int8` (CPUs). The head is always fp32.",
         ),
     ] = _Precision.fp32,
+    attention: Annotated[
+        _Attention,
+        typer.Option(
+            metavar="ATTENTION",
+            help="Of ONNX: `loop` is standard ONNX; `cuda` is ONNX Runtime's GroupQueryAttention, for bf16 and fp16.",
+        ),
+    ] = _Attention.loop,
     max_length: Annotated[
         int | None,
         typer.Option(
@@ -131,6 +143,7 @@ def export(
         backend=backend.value,
         format=graph_format.value,
         precision=precision.value,
+        attention=attention.value,
         max_length=max_length,
         max_request_tokens=max_request_tokens,
         max_batch_tokens=max_batch_tokens,

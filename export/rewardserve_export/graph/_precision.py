@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rewardserve_export.graph._quantize import quantized_layers, round_rows
+from rewardserve_export.graph._int8 import quantized_layers, round_rows
 
 __all__ = ["HALF_PRECISIONS", "Precision", "in_precision"]
 
@@ -38,15 +38,15 @@ def in_precision(backbone: PreTrainedModel, precision: Precision) -> Iterator[No
     if precision == "fp32":
         yield
         return
-    before = {name: parameter.data for name, parameter in backbone.named_parameters()}
+    before = [(module, name, weight) for module in backbone.modules() for name, weight in module._parameters.items()]
     hooks = _int8(backbone) if precision == "int8" else _half(backbone, HALF_PRECISIONS[precision])
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        for name, parameter in backbone.named_parameters():
-            parameter.data = before[name]
+        for module, name, weight in before:
+            module._parameters[name] = weight
 
 
 def _half(backbone: PreTrainedModel, dtype: torch.dtype) -> list[Any]:
@@ -54,9 +54,9 @@ def _half(backbone: PreTrainedModel, dtype: torch.dtype) -> list[Any]:
     if dtype == torch.float16:
         names.extend(backbone._keep_in_fp32_modules or ())
     wide = re.compile("|".join(rf"(^|\.){re.escape(name)}($|\.)" for name in names))
-    for name, parameter in backbone.named_parameters():
+    for name, parameter in list(backbone.named_parameters(remove_duplicate=False)):
         if not wide.search(name):
-            parameter.data = parameter.data.to(dtype)
+            _replace(backbone, name, parameter.to(dtype))
     return [
         child.register_forward_pre_hook(lambda _module, inputs: tuple(value.float() for value in inputs))
         for name, child in backbone.named_children()
@@ -64,12 +64,18 @@ def _half(backbone: PreTrainedModel, dtype: torch.dtype) -> list[Any]:
     ]
 
 
+def _replace(backbone: PreTrainedModel, name: str, weight: Tensor) -> None:
+    """Puts another parameter in the place of one, which whoever traced the model meanwhile can keep."""
+    owner, _, own_name = name.rpartition(".")
+    backbone.get_submodule(owner)._parameters[own_name] = nn.Parameter(weight, requires_grad=False)
+
+
 def _int8(backbone: PreTrainedModel) -> list[Any]:
     hooks = []
     for name in quantized_layers(backbone):
         layer = backbone.get_submodule(name)
         assert isinstance(layer, nn.Linear)
-        layer.weight.data = round_rows(layer.weight.data)
+        _replace(backbone, f"{name}.weight", round_rows(layer.weight))
         hooks.append(layer.register_forward_pre_hook(_round_inputs))
     return hooks
 

@@ -13,10 +13,10 @@ from rewardserve_export.checkpoint import RewardModel
 from rewardserve_export.graph._attention import EAGER_ATTENTION, OPERATOR_ATTENTION
 from rewardserve_export.graph._examples import examples
 from rewardserve_export.graph._fusion import fused
+from rewardserve_export.graph._int8 import quantized_layers
 from rewardserve_export.graph._layout import GraphLimits
 from rewardserve_export.graph._model import PackedRewardModel, attention
 from rewardserve_export.graph._precision import Precision, in_precision
-from rewardserve_export.graph._quantize import quantized_layers
 
 __all__ = ["write_torchscript"]
 

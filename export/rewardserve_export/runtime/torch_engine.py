@@ -53,6 +53,7 @@ class TorchEngine:
 
 def _bind(module: torch.jit.ScriptModule, device: torch.device) -> None:
     """Makes tensors on this device that the graph would make on the CPU: a trace keeps the device it was made on."""
+    part: Any
     for part in module.modules():
         if not part._c._has_method("forward"):  # lists of layers, for instance
             continue

@@ -18,6 +18,8 @@ from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
 from benchmarks._curves import curves
 from benchmarks._export_memory import export_memory
+from benchmarks._gpu import gpu
+from benchmarks._gpu_scorers import SIZES
 from benchmarks._install import install
 from benchmarks._machine import hardware, today, versions
 from benchmarks._overhead import overhead
@@ -37,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "overhead": overhead,
     "curves": curves,
     "export-memory": export_memory,
+    "gpu": gpu,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables}
 """For results that a list of figures wouldn't show well."""
@@ -65,6 +68,7 @@ def main() -> None:
         servers=tuple(arguments.servers),
         runs=arguments.runs,
         plots=arguments.plots,
+        size=arguments.size,
     )
     failed: dict[str, str] = {}
     with Setup.made(settings) as setup:
@@ -112,6 +116,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=5, help="rounds in which the servers take turns; by default 5")
     parser.add_argument("--plots", type=Path, help="a directory for plots")
+    parser.add_argument(
+        "--size", choices=list(SIZES), help="of the model of `gpu`; by default 8b, or tiny where there is no GPU"
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(BENCHMARKS))
     if unknown:

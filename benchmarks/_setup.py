@@ -45,6 +45,7 @@ class Settings:
         servers: Patterns of the names of servers that take part.
         runs: Rounds in which servers take turns.
         plots: Directory for plots, or None.
+        size: Of the model of `gpu`; None takes one that suits the machine.
     """
 
     checkpoint: Path
@@ -54,6 +55,7 @@ class Settings:
     servers: tuple[str, ...]
     runs: int
     plots: Path | None
+    size: str | None
 
 
 class Setup:
@@ -118,6 +120,11 @@ class Setup:
     def plots(self) -> Path | None:
         """Directory for plots."""
         return self._settings.plots
+
+    @property
+    def size(self) -> str | None:
+        """Size of the model of `gpu`, or None for one that suits the machine."""
+        return self._settings.size
 
     @cached_property
     def repository(self) -> Path:

@@ -14,17 +14,66 @@ import numpy as np
 
 from benchmarks._setup import BenchmarkError
 
-__all__ = ["TokenSource", "Workload", "distinct_tokens", "latency", "uniform", "w1", "w2", "w3"]
+__all__ = [
+    "STANDARD",
+    "Lengths",
+    "Request",
+    "TokenSource",
+    "Workload",
+    "distinct_tokens",
+    "latency",
+    "uniform",
+    "w1",
+    "w2",
+    "w3",
+]
 
 Request = Sequence[list[int]]
 
 _RESERVED = 32
 """Ids below are special tokens (padding among them) in the vocabularies used here, and never sent."""
-_SEQUENCES, _MEDIAN, _SIGMA, _SHORTEST, _LONGEST = 128, 180, 0.8, 16, 1024
-_GROUPS, _RESPONSES, _PROMPT, _RESPONSE = 4, 16, 512, (64, 128)
+_SIGMA, _GROUPS, _RESPONSES = 0.8, 4, 16
 # RandomState's streams never change between numpy's versions. Of its seeds, these are the first with the token counts
 # that the project's figures for other servers were measured with: 27,366, and 39,040 of which 8,320 distinct.
 _LENGTHS_SEED, _RESPONSES_SEED = 1194, 599
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How much W1, W2 and W3 hold, in tokens.
+
+    Attributes:
+        sequences: How many, in W1 and W2.
+        median: Of their lengths.
+        shortest: Of them.
+        longest: Of them.
+        prompt: Of W3.
+        response: Shortest and longest of W3.
+    """
+
+    sequences: int
+    median: int
+    shortest: int
+    longest: int
+    prompt: int
+    response: tuple[int, int]
+
+    def shrunk(self, divisor: int) -> Lengths:
+        """Fewer sequences, and shorter ones."""
+        numbers = (self.sequences, self.median, self.shortest, self.longest, self.prompt)
+        sequences, median, shortest, longest, prompt = (number // divisor for number in numbers)
+        return Lengths(
+            sequences=sequences,
+            median=median,
+            shortest=shortest,
+            longest=longest,
+            prompt=prompt,
+            response=(self.response[0] // divisor, self.response[1] // divisor),
+        )
+
+
+STANDARD = Lengths(sequences=128, median=180, shortest=16, longest=1024, prompt=512, response=(64, 128))
+"""What servers are measured with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,24 +141,24 @@ class TokenSource:
         return ids
 
 
-def w1(tokens: TokenSource) -> Workload:
+def w1(tokens: TokenSource, lengths: Lengths = STANDARD) -> Workload:
     """Sequences of log-normal length, one a request, 16 clients."""
-    return Workload(name="W1", clients=16, requests=tuple([tokens.sequence(length)] for length in _lengths()))
+    return Workload(name="W1", clients=16, requests=tuple([tokens.sequence(length)] for length in _drawn(lengths)))
 
 
-def w2(tokens: TokenSource) -> Workload:
+def w2(tokens: TokenSource, lengths: Lengths = STANDARD) -> Workload:
     """The same lengths, 32 a request, 4 clients."""
-    sequences = [tokens.sequence(length) for length in _lengths()]
+    sequences = [tokens.sequence(length) for length in _drawn(lengths)]
     return Workload(name="W2", clients=4, requests=tuple(sequences[i : i + 32] for i in range(0, len(sequences), 32)))
 
 
-def w3(tokens: TokenSource) -> Workload:
-    """Groups of 16 responses to a prompt of 512 tokens, one group a request, 4 clients."""
-    low, high = _RESPONSE
-    lengths = np.random.RandomState(_RESPONSES_SEED).randint(low, high + 1, (_GROUPS, _RESPONSES)).tolist()
+def w3(tokens: TokenSource, lengths: Lengths = STANDARD) -> Workload:
+    """Groups of 16 responses to a prompt (of 512 tokens), one group a request, 4 clients."""
+    low, high = lengths.response
+    responses = np.random.RandomState(_RESPONSES_SEED).randint(low, high + 1, (_GROUPS, _RESPONSES)).tolist()
     requests = []
-    for group in lengths:
-        prompt = tokens.sequence(_PROMPT)
+    for group in responses:
+        prompt = tokens.sequence(lengths.prompt)
         requests.append([prompt + tokens.continuation(length) for length in group])
     return Workload(name="W3", clients=4, requests=tuple(requests))
 
@@ -141,7 +190,7 @@ def _common(one: list[int], other: list[int]) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _lengths() -> list[int]:
-    lengths = np.random.RandomState(_LENGTHS_SEED).lognormal(np.log(_MEDIAN), _SIGMA, _SEQUENCES)
-    rounded: list[int] = np.rint(np.clip(lengths, _SHORTEST, _LONGEST)).astype(int).tolist()
+def _drawn(lengths: Lengths) -> list[int]:
+    drawn = np.random.RandomState(_LENGTHS_SEED).lognormal(np.log(lengths.median), _SIGMA, lengths.sequences)
+    rounded: list[int] = np.rint(np.clip(drawn, lengths.shortest, lengths.longest)).astype(int).tolist()
     return rounded

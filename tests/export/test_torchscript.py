@@ -25,6 +25,7 @@ from rewardserve_export.parity import (
     transformers_scorer,
 )
 from rewardserve_export.repository import read_config
+from rewardserve_export.runtime.torch_engine import _bind
 from rewardserve_server import ServeOptions, TritonProcess
 from support.families import FAMILIES, LIMITS, Family, build
 from torch import nn
@@ -94,6 +95,24 @@ def test_rewards_do_not_depend_on_their_company(
     expected = transformers_scorer(model)(sequences)
     assert np.abs(alone - expected).max() <= {"fp32": 1e-5, "int8": 0.3}.get(precision, 5e-2) * scale
     assert next(model.backbone.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("operators", [True, False])
+def test_a_graph_runs_wholly_on_the_device_it_is_bound_to(
+    operators: bool, model: RewardModel, limits: GraphLimits, tmp_path: Path
+) -> None:
+    def devices(graph: torch.jit.ScriptModule) -> set[str]:
+        inlined = graph.inlined_graph  # a copy, whose nodes don't outlive it
+        constants = inlined.findAllNodes("prim::Constant")
+        return {node.s("value") for node in constants if node.output().type().kind() == "DeviceObjType"}
+
+    path = write_torchscript(model, limits, "bf16", tmp_path, operators=operators)
+    with pytest.warns(DeprecationWarning, match="torch.jit.load"):
+        loaded, bound = torch.jit.load(str(path)), torch.jit.load(str(path))
+    # The stock backend binds nothing: without operators, there must be nothing to bind.
+    assert devices(loaded) == ({"cpu"} if operators else set())
+    _bind(bound, torch.device("cuda:0"))
+    assert devices(bound) == ({"cuda:0"} if operators else set())
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])

@@ -108,7 +108,7 @@ def lay_out(
     """
     raw_ids = torch.cat([input_ids.long(), torch.zeros_like(request_tokens[:1], dtype=torch.long)])
     filler = raw_ids.shape[0] - 1
-    tokens = torch.arange(filler + 1, device=raw_ids.device)
+    tokens = _index(raw_ids)
     token_end, segment_end = request_tokens.long(), request_segments.long() // 2
     requests = _Requests(
         token_start=_starts(token_end), token_end=token_end, segment_start=_starts(segment_end), segment_end=segment_end
@@ -143,7 +143,7 @@ def _check(
 ) -> tuple[_Segments, Tensor]:
     """Finds each segment's tokens, and which requests [R] are well formed."""
     raw_length, distance = segments[0::2].long(), segments[1::2].long()
-    index = torch.arange(raw_length.shape[0], device=segments.device)
+    index = _index(raw_length)
     owner = _owner(index, requests.segment_end)
     length_ok = (raw_length >= 1) & (raw_length <= limits.max_length)
     # Lengths that can't be right count as 0 from here on: sums stay far from overflow.
@@ -188,7 +188,7 @@ def _assign_tokens(
     Tokens of malformed requests are cut into pieces of at most `max_length`, as segment N.
     """
     nobody = start.shape[0]
-    index = torch.where(valid, torch.arange(nobody, device=tokens.device), nobody)
+    index = torch.where(valid, _index(start), nobody)
     segment_at = torch.full_like(tokens, nobody).scatter(0, start, index)
 
     owner = _owner(tokens, requests.token_end)
@@ -218,6 +218,11 @@ def _segment_ends(tokens: Tensor, segment_start: Tensor) -> Tensor:
     starts = torch.nonzero(tokens == segment_start).squeeze(1)
     ends = torch.cat([starts, tokens[-1:] + 1])[1:]
     return ends[torch.cumsum((tokens == segment_start).long(), 0) - 1]
+
+
+def _index(values: Tensor) -> Tensor:
+    """0, 1, …, one for each of the values [n]; a trace of `torch.arange` would be bound to a device."""
+    return torch.cumsum(torch.ones_like(values, dtype=torch.long), 0) - 1
 
 
 def _owner(index: Tensor, ends: Tensor) -> Tensor:

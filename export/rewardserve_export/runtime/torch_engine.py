@@ -40,6 +40,8 @@ class TorchEngine:
             torch.set_num_threads(threads)
             if load_kernels():
                 _pack_weights(self._module)
+        else:
+            _bind(self._module, self._device)
 
     def run(self, feed: dict[str, npt.NDArray[np.int32]]) -> dict[str, npt.NDArray[Any]]:
         """The graph's inputs by name -> its outputs by name."""
@@ -47,6 +49,17 @@ class TorchEngine:
             results = self._module(*(torch.from_numpy(feed[name]).to(self._device) for name in _INPUTS))
         # `values` is an output of some graphs only.
         return {name: result.cpu().numpy() for name, result in zip(_OUTPUTS, results, strict=False)}
+
+
+def _bind(module: torch.jit.ScriptModule, device: torch.device) -> None:
+    """Makes tensors on this device that the graph would make on the CPU: a trace keeps the device it was made on."""
+    part: Any
+    for part in module.modules():
+        if not part._c._has_method("forward"):  # lists of layers, for instance
+            continue
+        for node in part.graph.findAllNodes("prim::Constant"):
+            if node.output().type().kind() == "DeviceObjType":
+                node.s_("value", str(device))
 
 
 def _pack_weights(module: torch.jit.ScriptModule) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,8 @@ def main() -> None:
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "hardware": hardware(),
         "versions": versions(),
-        "checkpoint": str(arguments.checkpoint),
+        # Where it lies on this machine is nobody's business.
+        "checkpoint": os.path.relpath(arguments.checkpoint, PROJECT),
         "results": {},
     }
     settings = Settings(

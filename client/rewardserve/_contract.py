@@ -119,7 +119,7 @@ class Parity:
     Attributes:
         sequences: How many were compared.
         largest_difference: Largest absolute difference of a reward between transformers, one sequence at a time in
-            float32, and the exported graph in ONNX Runtime.
+            float32, and the exported graph, in its precision, on the exporting machine's CPU.
         batch_deviation: Largest absolute difference of one sequence's reward between batch compositions.
     """
 

@@ -18,7 +18,6 @@ __all__ = ["TorchEngine"]
 
 _INPUTS = ("input_ids", "segments", "request_tokens", "request_segments")
 _OUTPUTS = ("rewards", "fingerprints", "values")
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
 class TorchEngine:
@@ -67,10 +66,16 @@ def _pack_weights(module: torch.jit.ScriptModule) -> None:
     for layer in module.modules():
         kind = getattr(layer, "original_name", "")
         weight: Any = getattr(layer, "weight", None)
-        if kind == "PackedLinear" and weight.dtype in _DTYPES and torch.backends.mkldnn.is_available():
+        if kind == "PackedLinear" and _can_pack(weight.dtype):
             layer.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
         elif kind == "Int8Linear" and torch.cpu._is_vnni_supported():
             layer.weight = torch.ops.onednn.qlinear_prepack(weight.detach(), None)
+
+
+def _can_pack(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _keep_freed_memory() -> None:

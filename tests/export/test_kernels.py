@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 DTYPES = [torch.float32, torch.bfloat16]
 EVERY_BLOCK = [
-    # whole segments; a long one in blocks; one behind a prefix; one token
+    # whole segments; a long one in blocks; two behind one prefix, one behind another; one token
     [0, 70, 0, 70, 0, 0],
     [70, 326, 70, 326, 0, 0],
     [326, 700, 70, 700, 0, 0],
     [700, 757, 700, 757, 0, 70],
-    [757, 758, 757, 758, 0, 0],
+    [757, 800, 757, 800, 0, 70],
+    [800, 831, 800, 831, 70, 630],
+    [831, 832, 831, 832, 0, 0],
 ]
 WINDOW = 2**40
 

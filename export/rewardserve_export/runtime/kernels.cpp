@@ -294,26 +294,30 @@ struct Heads {  // [heads, tokens, dim], any strides but the last
 template <typename T>
 class BlockAttention {
  public:
-  BlockAttention(Heads<T> query, Heads<T> key, Heads<T> value, int64_t dim, int64_t value_dim, Rules rules)
+  // `keys` is that of the largest block.
+  BlockAttention(Heads<T> query, Heads<T> key, Heads<T> value, int64_t dim, int64_t value_dim, int64_t keys, Rules rules)
       : query_(query), key_(key), value_(value), dim_(dim), value_dim_(value_dim), rules_(rules),
-        panels_((value_dim + PANEL - 1) / PANEL), scores_(TILE * CHUNK), weights_(TILE * CHUNK),
-        output_(TILE * panels_ * PANEL) {}
+        panels_((value_dim + PANEL - 1) / PANEL), value_units_((keys + per_unit<T>() - 1) / per_unit<T>()),
+        key_panels_((keys + PANEL - 1) / PANEL * PANEL * dim), value_panels_(panels_ * value_units_ * 4 / sizeof(T) * PANEL),
+        scores_(TILE * CHUNK), weights_(TILE * CHUNK), output_(TILE * panels_ * PANEL) {}
 
   // Keys and values of one head, rearranged for `product`: one panel a PANEL of keys, and one a PANEL of value columns.
+  // Those that the block before had, too (a prefix, or the beginning of a segment), are there already.
   void load(const Block& block, int64_t head) {
     constexpr int64_t U = per_unit<T>();
+    const int64_t keys = block.keys();
+    int64_t kept = 0;
+    if (head == head_ && block.p_start == block_.p_start && block.p_length == block_.p_length)
+      kept = block.k_start == block_.k_start ? std::min(keys, block_.keys()) : block.p_length;
     block_ = block;
-    const int64_t keys = block.keys(), panels = (keys + PANEL - 1) / PANEL;
-    key_panels_.assign(panels * PANEL * dim_, T(0));
-    value_units_ = (keys + U - 1) / U;
-    value_panels_.assign(panels_ * value_units_ * U * PANEL, T(0));
-    for (int64_t k = 0; k < keys; ++k) {
+    head_ = head;
+    for (int64_t k = kept; k < keys; ++k) {
       const T* key = key_.at(head, block.token(k));
       T* panel = key_panels_.data() + k / PANEL * PANEL * dim_ + k % PANEL * U;
       for (int64_t i = 0; i < dim_; i += U) std::memcpy(panel + i * PANEL, key + i, U * sizeof(T));
     }
     const std::vector<T> zeros(value_dim_, T(0));
-    for (int64_t unit = 0; unit < value_units_; ++unit) {
+    for (int64_t unit = kept / U; unit * U < keys; ++unit) {
       const T* rows[U];
       for (int64_t u = 0; u < U; ++u)
         rows[u] = unit * U + u < keys ? value_.at(head, block.token(unit * U + u)) : zeros.data();
@@ -386,7 +390,7 @@ class BlockAttention {
   Heads<T> query_, key_, value_;
   int64_t dim_, value_dim_;
   Rules rules_;
-  int64_t panels_, value_units_ = 0;
+  int64_t panels_, value_units_, head_ = -1;
   Block block_{};
   std::vector<T> key_panels_, value_panels_;
   std::vector<float> scores_;
@@ -407,11 +411,15 @@ Tensor packed_attention(const Tensor& query, const Tensor& key, const Tensor& va
     TORCH_CHECK(query.stride(3) == 1 && key.stride(3) == 1 && value.stride(3) == 1 && dim % per_unit<T>() == 0);
     const auto view = [](const Tensor& t) { return Heads<T>{t.const_data_ptr<T>(), t.stride(1), t.stride(2)}; };
     T* to = out.mutable_data_ptr<T>();
-    at::parallel_for(0, table.size(0) * kv_heads, 1, [&](int64_t begin, int64_t end) {
-      BlockAttention<T> attention(view(query), view(key), view(value), dim, value_dim, rules);
+    const int64_t count = table.size(0);
+    int64_t keys = 0;
+    for (int64_t i = 0; i < count; ++i) keys = std::max(keys, block[i].keys());
+    // Blocks of one head come one after another: neighbours share keys.
+    at::parallel_for(0, kv_heads * count, 1, [&](int64_t begin, int64_t end) {
+      BlockAttention<T> attention(view(query), view(key), view(value), dim, value_dim, keys, rules);
       for (int64_t task = begin; task < end; ++task) {
-        const Block& b = block[task / kv_heads];
-        const int64_t kv_head = task % kv_heads;
+        const Block& b = block[task % count];
+        const int64_t kv_head = task / count;
         attention.load(b, kv_head);
         for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
           for (int64_t q = b.q_start; q < b.q_end; q += TILE)

@@ -28,7 +28,7 @@ output [
   { name: "rewards" data_type: TYPE_FP32 dims: [ -1 ] },
   { name: "fingerprints" data_type: TYPE_INT32 dims: [ -1 ] }
 ]
-dynamic_batching { max_queue_delay_microseconds: 500 }
+dynamic_batching { max_queue_delay_microseconds: 100 }
 instance_group [ { count: 1 } ]
 parameters { key: "rewardserve_contract_1" value { string_value: "\\"quoted\\" \\\\ and\\nnew" } }
 """
@@ -120,7 +120,7 @@ def test_server_accepts_the_stock_configuration(tmp_path: Path) -> None:
             served = client.get_model_config("reward").config
     for field in ("name", "max_batch_size", "batch_input", "batch_output", "input", "output", "parameters"):
         assert getattr(served, field) == getattr(config, field), field
-    assert served.dynamic_batching.max_queue_delay_microseconds == 500
+    assert served.dynamic_batching.max_queue_delay_microseconds == 100
     assert [group.count for group in served.instance_group] == [1]
 
 

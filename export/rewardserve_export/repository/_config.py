@@ -30,8 +30,9 @@ STOCK_BACKENDS: dict[str, Backend] = {"onnx": "onnxruntime", "torchscript": "pyt
 THREADS = "threads"
 """The parameter that the Python backend's `model.py` reads."""
 
-QUEUE_DELAY_MICROSECONDS = 500
-"""Long enough for the requests of many threads to meet, short against the run of a small batch."""
+QUEUE_DELAY_MICROSECONDS = 100
+"""Long enough for requests sent at once to meet, and hardly anything to one that is alone; under load, requests wait for
+the run before theirs anyway."""
 
 PYTHON_MAX_BATCH_SIZE = 64
 """Requests handed over at once; the backend itself cuts them into runs of at most max_batch_tokens."""

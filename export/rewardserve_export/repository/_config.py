@@ -31,8 +31,8 @@ THREADS = "threads"
 """The parameter that the Python backend's `model.py` reads."""
 
 QUEUE_DELAY_MICROSECONDS = 100
-"""Long enough for requests sent at once to meet, and hardly anything to one that is alone; under load, requests wait for
-the run before theirs anyway."""
+"""Long enough for requests sent at once to meet, and hardly anything to one that is alone; under load, requests wait
+for the run before theirs anyway."""
 
 PYTHON_MAX_BATCH_SIZE = 64
 """Requests handed over at once; the backend itself cuts them into runs of at most max_batch_tokens."""

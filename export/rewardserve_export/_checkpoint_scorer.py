@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 from rewardserve_export._options import DEFAULT_MAX_LENGTH, TokenizationPreset
 from rewardserve_export._tokenization import tokenization_of
 from rewardserve_export.checkpoint import Checkpoint, load_reward_model, open_checkpoint
-from rewardserve_export.parity import transformers_scorer
+from rewardserve_export.graph import Precision
+from rewardserve_export.parity import Rewards, Tokens, allowed_difference, reduced_scorer, transformers_scorer
 
 __all__ = ["CheckpointScorer", "checkpoint_scorer"]
 
@@ -36,7 +37,16 @@ class CheckpointScorer:
     ) -> None:
         self._tokenization = tokenization
         self._encoder = Encoder(Tokenizer.from_str(checkpoint.tokenizer.content.decode()), tokenization)
-        self.score_tokens = transformers_scorer(load_reward_model(checkpoint), progress)
+        self._model = load_reward_model(checkpoint)
+        self._progress = progress
+        self.score_tokens = transformers_scorer(self._model, progress)
+
+    def allowed_difference(self, sequences: Sequence[Tokens], expected: Rewards, precision: Precision) -> float:
+        """How far a graph in some precision may be from the rewards expected in float32."""
+        if precision == "fp32":
+            return allowed_difference(expected)
+        reduced = reduced_scorer(self._model, precision, self._progress)(sequences)
+        return allowed_difference(expected, reduced, precision)
 
     def tokenize(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         """The token ids of texts."""

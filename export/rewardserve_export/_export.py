@@ -85,7 +85,7 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
         directory = staged / options.name / version
         directory.mkdir(parents=True)
         spec = _graph_limits(model, limits, options)
-        parity = _write_graph(model, spec, directory, progress)
+        parity = _write_graph(model, spec, directory, options, progress)
         progress("publishing", 0, 0)
         contract = RewardContract(
             tokenization=tokenization,
@@ -145,14 +145,16 @@ def _graph_limits(model: RewardModel, limits: Limits, options: ExportOptions) ->
     )
 
 
-def _write_graph(model: RewardModel, limits: GraphLimits, directory: Path, progress: Progress) -> Parity:
+def _write_graph(
+    model: RewardModel, limits: GraphLimits, directory: Path, options: ExportOptions, progress: Progress
+) -> Parity:
     progress("tracing the packed graph", 0, 0)
-    graph = trace_onnx(model, limits)
+    graph = trace_onnx(model, limits, options.precision, options.attention)
     progress("writing model.onnx", 0, 0)
     path = write_onnx(graph, directory)
     del graph
     what = "checking parity"
-    return check_parity(model, path, limits, lambda done, steps: progress(what, done, steps))
+    return check_parity(model, path, limits, lambda done, steps: progress(what, done, steps), options.precision)
 
 
 def _vocab_size(model: RewardModel) -> int:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from rewardserve._errors import ExportError
 
+from rewardserve_export.graph import HALF_PRECISIONS, Attention, Precision
 from rewardserve_export.repository import Backend
 
 __all__ = ["DEFAULT_MAX_LENGTH", "ExportOptions", "Limits", "TokenizationPreset", "Truncation"]
@@ -15,12 +16,12 @@ __all__ = ["DEFAULT_MAX_LENGTH", "ExportOptions", "Limits", "TokenizationPreset"
 Truncation = Literal["error", "left", "right"]
 TokenizationPreset = Literal["auto", "plain", "openrlhf", "trl"]
 Format = Literal["onnx"]
-Precision = Literal["fp32"]
 
 _CHOICES = {
     "backend": Backend,
     "format": Format,
     "precision": Precision,
+    "attention": Attention,
     "truncation": Truncation,
     "tokenization": TokenizationPreset,
 }
@@ -41,7 +42,10 @@ class ExportOptions:
         name: Of the model.
         backend: `python` (ours, runs ONNX Runtime) or `onnxruntime` (stock Triton).
         format: Of the graph.
-        precision: Of its weights and activations.
+        precision: Of its weights and activations; the value head and the rewards are fp32 in any. `fp16` and `bf16` are
+            for GPUs, `int8` is for CPUs (with VNNI: on older ones, sums of large products saturate).
+        attention: `loop` is standard ONNX, for any machine; `cuda` is GroupQueryAttention, ONNX Runtime's own, made for
+            GPUs in fp16 and bf16.
         max_length: Tokens of one sequence; by default the backbone's positions, at most 8,192.
         max_request_tokens: Tokens of one packed request; by default max_length.
         max_batch_tokens: Tokens of one run; by default four full requests.
@@ -59,6 +63,7 @@ class ExportOptions:
     backend: Backend = "python"
     format: Format = "onnx"
     precision: Precision = "fp32"
+    attention: Attention = "loop"
     max_length: int | None = None
     max_request_tokens: int | None = None
     max_batch_tokens: int | None = None
@@ -77,6 +82,11 @@ class ExportOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExportError(f"{name} is {value}. Remedy: at least 1")
+        if self.attention == "cuda" and self.precision not in HALF_PRECISIONS:
+            raise ExportError(
+                f"attention is 'cuda', but ONNX Runtime has it on GPUs in fp16 and bf16 only, not in {self.precision}. "
+                "Remedy: precision 'bf16', or attention 'loop'"
+            )
         if self.tokenization == "trl" and self.truncation != "error":
             raise ExportError(
                 f"truncation is {self.truncation!r}, but TRL's RewardTrainer drops texts that are too long: the model "

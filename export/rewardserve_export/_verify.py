@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from rewardserve import InputError, RewardClient, RewardServeError
@@ -15,7 +16,8 @@ from rewardserve_export._checkpoint_scorer import CheckpointScorer
 from rewardserve_export._options import TokenizationPreset
 from rewardserve_export._tokenization import tokenization_of
 from rewardserve_export.checkpoint import Checkpoint, open_checkpoint
-from rewardserve_export.parity import FP32_TOLERANCE, Rewards, Tokens, difference
+from rewardserve_export.graph import Precision
+from rewardserve_export.parity import Rewards, Tokens, difference
 
 __all__ = ["DEFAULT_TEXTS", "Check", "Verification", "verify"]
 
@@ -27,8 +29,6 @@ DEFAULT_TEXTS = (
     "Écrivez « bonjour » en japonais : こんにちは 👋",
     "def add(a, b):\n    return a + b\n",
 )
-
-_TOLERANCES = {"fp32": FP32_TOLERANCE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def _rewards(scorer: CheckpointScorer, client: RewardClient, sequences: Sequence
         return Check(part="rewards", agrees=False, detail=detail), math.inf
     gap = difference(expected, actual)
     precision = client.contract.precision
-    allowed = _TOLERANCES[precision] * max(1.0, gap.scale)
+    allowed = scorer.allowed_difference(sequences, expected, cast(Precision, precision))
     agrees = gap.largest <= allowed
     detail = f"{gap.largest:.1e} apart at most, {allowed:.1e} allowed in {precision}"
     if not agrees:

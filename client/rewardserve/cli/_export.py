@@ -36,6 +36,14 @@ class _Format(StrEnum):
 
 class _Precision(StrEnum):
     fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+class _Attention(StrEnum):
+    loop = "loop"
+    cuda = "cuda"
 
 
 class _Truncation(StrEnum):
@@ -56,7 +64,20 @@ def export(
         ),
     ] = _Backend.python,
     graph_format: Annotated[_Format, typer.Option("--format", help="Format of the graph.")] = _Format.onnx,
-    precision: Annotated[_Precision, typer.Option(help="Of weights and activations.")] = _Precision.fp32,
+    precision: Annotated[
+        _Precision,
+        typer.Option(
+            metavar="PRECISION",
+            help="Of weights and activations: `fp32`, `bf16` or `fp16` for GPUs, `int8` for CPUs.",
+        ),
+    ] = _Precision.fp32,
+    attention: Annotated[
+        _Attention,
+        typer.Option(
+            metavar="ATTENTION",
+            help="`loop` is standard ONNX; `cuda` is ONNX Runtime's GroupQueryAttention, for GPUs in bf16 or fp16.",
+        ),
+    ] = _Attention.loop,
     max_length: Annotated[
         int | None,
         typer.Option(
@@ -100,6 +121,7 @@ def export(
         backend=backend.value,
         format=graph_format.value,
         precision=precision.value,
+        attention=attention.value,
         max_length=max_length,
         max_request_tokens=max_request_tokens,
         max_batch_tokens=max_batch_tokens,

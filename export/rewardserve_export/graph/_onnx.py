@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import onnx_ir
 import torch
@@ -21,12 +22,19 @@ from rewardserve._errors import ExportError, RewardServeError
 
 from rewardserve_export.checkpoint import RewardModel
 from rewardserve_export.graph._attention import ONNX_ATTENTION
+from rewardserve_export.graph._cuda_attention import lower_to_cuda
 from rewardserve_export.graph._experts import traceable_experts
+from rewardserve_export.graph._int8 import quantized_layers
 from rewardserve_export.graph._layout import GraphLimits
-from rewardserve_export.graph._model import PackedRewardModel, attention
+from rewardserve_export.graph._model import PackedRewardModel
+from rewardserve_export.graph._model import attention as attention_of
 from rewardserve_export.graph._onnx_functions import attach_functions
+from rewardserve_export.graph._precision import Precision, in_precision
+from rewardserve_export.graph._quantize import quantize
 
-__all__ = ["EXTERNAL_DATA", "trace_onnx", "write_onnx"]
+__all__ = ["EXTERNAL_DATA", "Attention", "trace_onnx", "write_onnx"]
+
+Attention = Literal["loop", "cuda"]
 
 EXTERNAL_DATA = "model.onnx.data"
 
@@ -44,24 +52,47 @@ _EXAMPLE = _example([3, 0, 4, 1, 5, 0])
 _BIDIRECTIONAL_EXAMPLE = _example([3, 0, 4, 0, 5, 0])
 
 
-def trace_onnx(model: RewardModel, limits: GraphLimits) -> onnx_ir.Model:
+def trace_onnx(
+    model: RewardModel, limits: GraphLimits, precision: Precision = "fp32", attention: Attention = "loop"
+) -> onnx_ir.Model:
     """Traces a reward model as a graph with the wire contract's inputs and outputs.
 
+    Args:
+        model: In float32.
+        limits: What a request may hold.
+        precision: Of the backbone's weights and activations; the head and the rewards are float32.
+        attention: `loop` is a loop over segments in standard ONNX, `cuda` GroupQueryAttention over padded rows.
+
     Raises:
-        UnsupportedModelError: The backbone asks its attention for something unsupported.
+        UnsupportedModelError: The backbone asks its attention for something unsupported, or has no part that int8
+            could be used for.
         ExportError: PyTorch can't trace it.
     """
+    packed = PackedRewardModel(model, limits)
+    traced = _trace(packed, "fp32" if precision == "int8" else precision)
+    _simplify(traced, {name for name, _ in packed.named_parameters()})
+    if precision == "int8":
+        quantize(traced, quantized_layers(model.backbone))
+    if attention == "cuda":
+        lower_to_cuda(traced, limits.max_length)
+    attach_functions(traced, cuda=attention == "cuda")
+    return traced
+
+
+def _trace(packed: PackedRewardModel, precision: Precision) -> onnx_ir.Model:
+    model, limits = packed.model, packed.limits
     dynamic = ({0: torch.export.Dim.DYNAMIC},) * len(_EXAMPLE)
     outputs = [_wire.REWARDS, _wire.FINGERPRINTS, *([_wire.VALUES] if limits.values else [])]
     try:
         with ExitStack() as stack:
             if not limits.padded:
-                stack.enter_context(attention(model.backbone, ONNX_ATTENTION))
+                stack.enter_context(attention_of(model.backbone, ONNX_ATTENTION))
+            stack.enter_context(in_precision(model.backbone, precision))
             stack.enter_context(traceable_experts(model.backbone))
             stack.enter_context(_quiet())
             stack.enter_context(torch.no_grad())
             program = torch.onnx.export(
-                PackedRewardModel(model, limits),
+                packed,
                 _BIDIRECTIONAL_EXAMPLE if limits.bidirectional else _EXAMPLE,
                 dynamo=True,
                 dynamic_shapes=dynamic,
@@ -76,8 +107,6 @@ def trace_onnx(model: RewardModel, limits: GraphLimits) -> onnx_ir.Model:
             f"PyTorch couldn't trace {type(model.backbone).__name__} ({type(error).__name__}: {error})"
         ) from error
     assert program is not None
-    _simplify(program.model)
-    attach_functions(program.model)
     return program.model
 
 
@@ -88,9 +117,16 @@ def write_onnx(graph: onnx_ir.Model, directory: Path) -> Path:
     return path
 
 
-def _simplify(graph: onnx_ir.Model) -> None:
-    """The exporter's own optimizer also tries hundreds of rewrite rules on every node: half of a trace's time."""
-    fold_constants(graph)
+def _simplify(graph: onnx_ir.Model, weights: set[str]) -> None:
+    """The exporter's own optimizer also tries hundreds of rewrite rules on every node: half of a trace's time.
+
+    Nothing is computed of weights: they keep their names, and their places in the checkpoint.
+    """
+
+    def has_weight(node: onnx_ir.Node) -> bool:
+        return any(value is not None and value.name in weights for value in node.inputs)
+
+    fold_constants(graph, should_fold=lambda node: False if has_weight(node) else None)
     for step in (IdentityEliminationPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
         step(graph)
 

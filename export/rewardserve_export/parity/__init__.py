@@ -1,6 +1,6 @@
 """Comparing scorers: transformers, packed PyTorch, exported graphs, servers."""
 
-from rewardserve_export.parity._check import FP32_TOLERANCE, check_parity, parity_sequences
+from rewardserve_export.parity._check import FP32_TOLERANCE, allowed_difference, check_parity, parity_sequences
 from rewardserve_export.parity._compositions import each_its_own_request, one_batch, prefixes_shared, shuffled
 from rewardserve_export.parity._scorers import (
     Composition,
@@ -14,6 +14,7 @@ from rewardserve_export.parity._scorers import (
     eager_runner,
     onnx_runner,
     packed_scorer,
+    reduced_scorer,
     transformers_scorer,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "Runner",
     "Scorer",
     "Tokens",
+    "allowed_difference",
     "check_parity",
     "compare",
     "difference",
@@ -35,6 +37,7 @@ __all__ = [
     "packed_scorer",
     "parity_sequences",
     "prefixes_shared",
+    "reduced_scorer",
     "shuffled",
     "transformers_scorer",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from rewardserve._contract import Parity
 from rewardserve._errors import ParityError
 
 from rewardserve_export.checkpoint import RewardModel
-from rewardserve_export.graph import GraphLimits
+from rewardserve_export.graph import HALF_PRECISIONS, GraphLimits, Precision, in_precision
 from rewardserve_export.parity._compositions import each_its_own_request, one_batch, prefixes_shared, shuffled
 from rewardserve_export.parity._scorers import (
     Composition,
@@ -23,31 +24,48 @@ from rewardserve_export.parity._scorers import (
     eager_runner,
     onnx_runner,
     packed_scorer,
+    reduced_scorer,
     transformers_scorer,
 )
+from rewardserve_export.parity._twin import float32_twin
 
-__all__ = ["FP32_TOLERANCE", "check_parity", "parity_sequences"]
+__all__ = ["FP32_TOLERANCE", "REDUCED_MULTIPLE", "allowed_difference", "check_parity", "parity_sequences"]
 
 FP32_TOLERANCE = 1e-4
 """Largest difference allowed, relative to rewards above 1: sums of some thousand float32 terms, in another order,
 through some dozens of layers, differ by 1e-6 to 1e-5; a wrong mask or position differs by 1e-2 and more."""
+
+REDUCED_MULTIPLE = 3.0
+"""In a reduced precision, the graph may be this many times as far from float32 as transformers in that precision: both
+round as often, but not the same numbers, and the largest of a dozen differences varies by a factor of about 2."""
 
 _PROMPT, _LONG = 40, 600
 _LENGTHS = (1, 2, 17, 63, 255, 256, 257, _LONG)
 """One token, few, and both sides of the attention's block size; the longest spans several blocks."""
 
 
-def check_parity(model: RewardModel, graph: Path, limits: GraphLimits, progress: Callable[[int, int], None]) -> Parity:
+def check_parity(
+    model: RewardModel,
+    graph: Path,
+    limits: GraphLimits,
+    progress: Callable[[int, int], None],
+    precision: Precision = "fp32",
+) -> Parity:
     """Compares transformers, the packed model in PyTorch, and the exported graph, over several batch compositions.
+
+    All on the CPU. The packed model is compared in float32, which shows wrong positions and masks; the graph as it is
+    in fp32 and int8, and in fp16 and bf16 as its float32 twin (see `float32_twin`): the CUDA kernels themselves run
+    on the server for the first time, where `rewardserve verify` compares them.
 
     Args:
         model: The checkpoint's, in float32.
         graph: The exported `model.onnx`.
         limits: That the graph was traced with.
         progress: Called with (steps done, steps in all).
+        precision: That the graph was traced in.
 
     Raises:
-        ParityError: A reward differs by more than FP32_TOLERANCE.
+        ParityError: A reward differs from transformers in float32 by more than `allowed_difference`.
     """
     sequences = parity_sequences(limits)
     compositions: dict[str, Composition] = {
@@ -57,7 +75,8 @@ def check_parity(model: RewardModel, graph: Path, limits: GraphLimits, progress:
     }
     if not limits.bidirectional:
         compositions["prefixes shared"] = prefixes_shared(limits.max_request_tokens, padded=limits.padded)
-    steps = len(sequences) + 1 + len(compositions)
+    reduced = precision != "fp32"
+    steps = len(sequences) * (1 + reduced) + 1 + len(compositions)
     done = 0
 
     def advance() -> None:
@@ -69,17 +88,43 @@ def check_parity(model: RewardModel, graph: Path, limits: GraphLimits, progress:
     eager = packed_scorer(eager_runner(model, limits), each_its_own_request)
     _require(expected, eager(sequences), sequences, "the packed model in PyTorch")
     advance()
-    run = onnx_runner(graph)
+    allowed = allowed_difference(expected)
+    if reduced:
+        allowed = allowed_difference(expected, reduced_scorer(model, precision, advance)(sequences), precision)
     results, largest = [], 0.0
-    for name, compose in compositions.items():
-        scores = packed_scorer(run, compose)(sequences)
-        largest = max(largest, _require(expected, scores, sequences, f"the exported graph ({name})"))
-        results.append(scores)
-        advance()
-    if limits.values:
-        largest = max(largest, _require_values(model, graph, sequences))
+    with float32_twin(graph) if precision in HALF_PRECISIONS else nullcontext(graph) as path:
+        run = onnx_runner(path)
+        for name, compose in compositions.items():
+            scores = packed_scorer(run, compose)(sequences)
+            largest = max(largest, _require(expected, scores, sequences, f"the exported graph ({name})", allowed))
+            results.append(scores)
+            advance()
+        if limits.values:
+            largest = max(largest, _require_values(model, path, sequences, precision))
     deviation = float(np.ptp(np.stack(results), axis=0).max())
     return Parity(sequences=len(sequences), largest_difference=largest, batch_deviation=deviation)
+
+
+def allowed_difference(expected: Rewards, reduced: Rewards | None = None, precision: Precision = "fp32") -> float:
+    """How far rewards may be from transformers in float32.
+
+    Args:
+        expected: Transformers in float32.
+        reduced: Transformers in the precision of the graph, on the same sequences; None where it is float32.
+        precision: Its name.
+
+    Raises:
+        ParityError: The precision can't hold this model's numbers.
+    """
+    if reduced is None:
+        return FP32_TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    gap = difference(expected, reduced)
+    if not np.isfinite(gap.largest):
+        raise ParityError(
+            f"transformers itself scores NaN or infinity in {precision}: this model's numbers are too large for it. "
+            "Remedy: --precision bf16, or fp32"
+        )
+    return FP32_TOLERANCE * max(1.0, gap.scale) + REDUCED_MULTIPLE * gap.largest
 
 
 def parity_sequences(limits: GraphLimits) -> list[Tokens]:
@@ -95,26 +140,36 @@ def parity_sequences(limits: GraphLimits) -> list[Tokens]:
     return [tokens(length) for length in _LENGTHS] + [prompt, *whole]
 
 
-def _require(expected: Rewards, actual: Rewards, sequences: Sequence[Tokens], what: str) -> float:
+def _require(
+    expected: Rewards, actual: Rewards, sequences: Sequence[Tokens], what: str, allowed: float | None = None
+) -> float:
     gap = difference(expected, actual)
-    if not np.isfinite(gap.largest) or gap.largest > FP32_TOLERANCE * max(1.0, gap.scale):
+    allowed = allowed_difference(expected) if allowed is None else allowed
+    if not np.isfinite(gap.largest) or gap.largest > allowed:
         raise ParityError(
             f"{what} scores a sequence of {sequences[gap.index].size} tokens {gap.largest:.3g} away from transformers "
-            f"(rewards up to {gap.scale:.3g}): this architecture isn't traced exactly. Remedy: report it"
+            f"(rewards up to {gap.scale:.3g}, {allowed:.3g} allowed): this architecture isn't traced exactly. "
+            "Remedy: report it"
         )
     return gap.largest
 
 
-def _require_values(model: RewardModel, graph: Path, sequences: Sequence[Tokens]) -> float:
+def _require_values(model: RewardModel, graph: Path, sequences: Sequence[Tokens], precision: Precision) -> float:
     """The graph's values, all sequences in one batch, against the head at every token of each sequence alone."""
     requests = [(tokens, np.array([[tokens.size, 0]], dtype=np.int32)) for tokens in sequences]
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     (actual,) = session.run([_wire.VALUES], _wire.graph_inputs(requests))
+    expected = _values(model, sequences)
+    with in_precision(model.backbone, precision):
+        allowed = allowed_difference(expected, _values(model, sequences), precision)
+    owners = [tokens for tokens in sequences for _ in range(tokens.size)]
+    return _require(expected, actual, owners, "the exported graph (values)", allowed)
+
+
+def _values(model: RewardModel, sequences: Sequence[Tokens]) -> Rewards:
     with torch.inference_mode():
         states = [
             model.backbone(input_ids=torch.from_numpy(tokens.astype(np.int64))[None]).last_hidden_state[0]
             for tokens in sequences
         ]
-        expected = np.concatenate([model.head(state).numpy() for state in states])
-    owners = [tokens for tokens in sequences for _ in range(tokens.size)]
-    return _require(expected, actual, owners, "the exported graph (values)")
+        return np.concatenate([model.head(state).numpy() for state in states])

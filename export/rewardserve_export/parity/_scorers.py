@@ -16,7 +16,7 @@ from rewardserve._errors import ParityError
 from rewardserve._packing import PackedRequest
 
 from rewardserve_export.checkpoint import RewardModel
-from rewardserve_export.graph import EAGER_ATTENTION, GraphLimits, PackedRewardModel, attention
+from rewardserve_export.graph import EAGER_ATTENTION, GraphLimits, PackedRewardModel, Precision, attention, in_precision
 
 __all__ = [
     "Composition",
@@ -30,6 +30,7 @@ __all__ = [
     "eager_runner",
     "onnx_runner",
     "packed_scorer",
+    "reduced_scorer",
     "transformers_scorer",
 ]
 
@@ -88,6 +89,23 @@ def transformers_scorer(model: RewardModel, progress: Callable[[], None] = lambd
                 rewards.append(model(torch.from_numpy(tokens.astype(np.int64))[None])[0].numpy())
             progress()
         return np.stack(rewards)
+
+    return score
+
+
+def reduced_scorer(model: RewardModel, precision: Precision, progress: Callable[[], None] = lambda: None) -> Scorer:
+    """The same in a reduced precision: how far that alone moves the rewards.
+
+    Args:
+        model: In float32.
+        precision: For the time of a call.
+        progress: Called after every sequence.
+    """
+    scorer = transformers_scorer(model, progress)
+
+    def score(sequences: Sequence[Tokens]) -> Rewards:
+        with in_precision(model.backbone, precision):
+            return scorer(sequences)
 
     return score
 

@@ -39,6 +39,6 @@ def run(graph: Path) -> Runner:
 
 
 @pytest.fixture(scope="session")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RewardModel, GraphLimits], Path]:
-    """Traces a model, and gives the graph's path."""
-    return lambda model, limits: write_onnx(trace_onnx(model, limits), tmp_path_factory.mktemp("graph"))
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Traces a model, with `trace_onnx`'s arguments, and gives the graph's path."""
+    return lambda *arguments: write_onnx(trace_onnx(*arguments), tmp_path_factory.mktemp("graph"))

@@ -40,10 +40,10 @@ def lower_to_cuda(model: onnx_ir.Model, max_length: int) -> None:
         if not rows:
             prepare = Node(ATTENTION_DOMAIN, "AttentionRows", [blocks, query], num_outputs=3)
             graph.insert_before(node, prepare)
-            integers = [TensorType(dtype) for dtype in (DataType.INT64, DataType.INT32, DataType.INT64)]
-            types: list[onnx_ir.TypeProtocol] = [SequenceType(integers[0]), SequenceType(integers[1]), integers[2]]
-            for output, prepared in zip(prepare.outputs, types, strict=True):
-                output.type = prepared
+            tokens, lengths, places = prepare.outputs
+            tokens.type = SequenceType(TensorType(DataType.INT64))
+            lengths.type = SequenceType(TensorType(DataType.INT32))
+            places.type = TensorType(DataType.INT64)
             rows.extend(prepare.outputs)
         lowered = Node(
             ATTENTION_DOMAIN,

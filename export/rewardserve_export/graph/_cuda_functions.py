@@ -6,7 +6,7 @@ of its prefix; the rows are sorted by length and cut into chunks of a bounded nu
 
 # mypy: ignore-errors
 # The functions below are compiled by onnxscript, never run: their operators aren't Python's.
-# ruff: noqa: N802
+# ruff: noqa: N802, PLR0913, PLR0917
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNK_TOKENS = 8192
 
 @script(_domain, default_opset=op)
 def SegmentRows(blocks: INT64[...]):
-    """Blocks [B, 6] -> first own token, first prefix token, its length, whole length [R, 4], longest first."""
+    """Blocks [B, 6] -> first own token, first prefix token, prefix length, whole length [R, 4], longest first."""
     start = op.Gather(blocks, 2, axis=1)
     following = op.Concat(op.Slice(start, [1], op.Shape(start), [0]), [-1], axis=0)
     last = op.Compress(blocks, op.Not(op.Equal(start, following)), axis=0)
@@ -83,7 +83,7 @@ def Flat(states: FLOAT[...]):
 
 
 @script(_domain, default_opset=op)
-def PackedAttention(  # noqa: PLR0913, PLR0917 - an operator's inputs and attributes
+def PackedAttention(
     query: FLOAT[...],
     key: FLOAT[...],
     value: FLOAT[...],

@@ -55,7 +55,7 @@ def BlockBias(block: INT64[...], behind: int, ahead: int):
 
 @script(_domain, default_opset=op)
 def BlockOutput(weights: FLOAT[...], value: FLOAT[...], tokens: INT64[...]):
-    """Weights [heads, q, k] over values [1, key-value heads, T, D] of some tokens -> [q, heads, D], both float32."""
+    """float32 weights [heads, q, k] over values [1, key-value heads, T, D] of some tokens -> float32 [q, heads, D]."""
     values = op.Squeeze(op.Gather(value, tokens, axis=2), [0])
     minus_one = op.Constant(value_ints=[-1])
     grouped = op.Concat(op.Shape(value, start=1, end=2), minus_one, op.Shape(tokens), axis=0)

@@ -69,13 +69,7 @@ def _rounded(graph: onnx_ir.Graph, weight: Value) -> Value:
     """int8 [K, N]."""
     outputs, width = _dimensions(weight)
     shape = Shape([width, outputs])
-    return _initializer(
-        graph,
-        f"{weight.name}_int8",
-        DataType.INT8,
-        shape,
-        lambda: quantize_rows(_read(weight))[0].T.contiguous(),  # noqa: PLW0108 - later
-    )
+    return _initializer(graph, f"{weight.name}_int8", DataType.INT8, shape, lambda: _transposed(weight))
 
 
 def _scale(graph: onnx_ir.Graph, weight: Value) -> Value:
@@ -90,6 +84,11 @@ def _rotation(graph: onnx_ir.Graph, weight: Value) -> Value:
     matrix = rotation(_dimensions(weight)[1])
     size = len(matrix)
     return _initializer(graph, f"rotation_{size}", DataType.FLOAT, Shape([size, size]), lambda: matrix)
+
+
+def _transposed(weight: Value) -> Tensor:
+    rounded, _ = quantize_rows(_read(weight))
+    return rounded.T.contiguous()
 
 
 def _dimensions(weight: Value) -> tuple[int, int]:

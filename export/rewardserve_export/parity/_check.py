@@ -110,7 +110,7 @@ def check_parity(
     return Parity(sequences=len(sequences), largest_difference=largest, batch_deviation=deviation)
 
 
-def allowed_difference(expected: Rewards, reduced: Rewards | None = None, precision: str = "fp32") -> float:
+def allowed_difference(expected: Rewards, reduced: Rewards | None = None, precision: Precision = "fp32") -> float:
     """How far rewards may be from transformers in float32.
 
     Args:
@@ -121,7 +121,9 @@ def allowed_difference(expected: Rewards, reduced: Rewards | None = None, precis
     Raises:
         ParityError: The precision can't hold this model's numbers.
     """
-    gap = difference(expected, expected if reduced is None else reduced)
+    if reduced is None:
+        return FP32_TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    gap = difference(expected, reduced)
     if not np.isfinite(gap.largest):
         raise ParityError(
             f"transformers itself scores NaN or infinity in {precision}: this model's numbers are too large for it. "

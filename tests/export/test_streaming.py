@@ -13,6 +13,7 @@ from rewardserve import UnsupportedModelError
 from rewardserve_export.checkpoint import (
     Float32Arithmetic,
     RewardModel,
+    _arithmetic,
     _mapped,
     chunks,
     load_reward_model,
@@ -147,9 +148,30 @@ def test_a_wide_linear_layer_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPat
     layer = nn.Linear(8, 50).bfloat16().requires_grad_(False)
     states = torch.randn(5, 8)
     expected = nn.functional.linear(states, layer.weight.float(), layer.bias.float())
-    monkeypatch.setattr("rewardserve_export.checkpoint._arithmetic._CHUNK", 7 * 8 * 4)
+    monkeypatch.setattr(_arithmetic, "_CHUNK", 7 * 8 * 4)
     with Float32Arithmetic():
         torch.testing.assert_close(layer(states), expected, atol=1e-6, rtol=0)
+
+
+def test_no_weight_is_widened_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for a question that a model asks of its first parameter, the vocabulary."""
+    directory = save_family("llama", tmp_path)
+    model = load_reward_model(open_checkpoint(directory), mapped=True)
+    widened: list[torch.Size] = []
+    widen = _arithmetic._widen
+
+    def spy(value: object) -> object:
+        if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16:
+            widened.append(value.shape)
+        return widen(value)
+
+    monkeypatch.setattr(_arithmetic, "_widen", spy)
+    monkeypatch.setattr(_arithmetic, "_CHUNK", 8 * 48 * 4)
+    with one_thread(), torch.inference_mode(), Float32Arithmetic():
+        model(IDS)
+        assert model.backbone.dtype == torch.float32
+    assert {len(shape) for shape in widened} == {1, 2, 3}, "norms, pieces of projections, rows of the vocabulary"
+    assert max(shape[0] for shape in widened if len(shape) == 2) <= 12
 
 
 @pytest.mark.parametrize(("shape", "size"), [((10, 4), 3 * 16), ((10, 4), 1), ((10,), 1000), ((0, 4), 8)])

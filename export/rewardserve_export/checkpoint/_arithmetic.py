@@ -23,6 +23,9 @@ _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
 _SELECTING = (functional.embedding, torch.Tensor.__getitem__)
 """A vocabulary is too large to widen; the rows of a few tokens aren't."""
 
+_LOOKING = {"__get__", "dim", "is_complex", "is_contiguous", "is_floating_point", "numel", "size", "stride"}
+"""Names of what reads a tensor's description, not its contents; `__get__` is any attribute."""
+
 
 class Float32Arithmetic(TorchFunctionMode):
     """Runs a model as if its bfloat16 and float16 weights were the float32 numbers that they stand for.
@@ -42,7 +45,7 @@ class Float32Arithmetic(TorchFunctionMode):
             return torch.float32
         if func is functional.linear:
             return _linear(*args, **kwargs)
-        if func in _SELECTING or getattr(func, "__name__", "") == "__get__":
+        if func in _SELECTING or getattr(func, "__name__", "") in _LOOKING:
             return _widen(func(*args, **kwargs))
         return func(*tree_map(_widen_weight, args), **tree_map(_widen_weight, kwargs))
 

@@ -105,7 +105,7 @@ class Setup:
             digest.update(file.read_bytes())
         directory = KEPT / digest.hexdigest()[:12]
         shutil.copytree(self.checkpoint, directory, dirs_exist_ok=True)
-        return Model(name=str(self.checkpoint), directory=directory, word_tokens=False)
+        return Model(name=self.checkpoint.name, directory=directory, word_tokens=False)
 
     def takes_part(self, server: str) -> bool:
         """Whether a server was asked for."""

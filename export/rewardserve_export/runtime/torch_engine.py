@@ -82,7 +82,7 @@ def _keep_freed_memory() -> None:
     """Keeps activations' memory inside the process.
 
     By default glibc gives every large block back to the system when it is freed, and asks for it, page by page, in the
-    next layer: a fifth of a run's time.
+    next layer: a seventh of a run's time.
     """
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h  # noqa: N806
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -18,8 +18,8 @@ __all__ = ["Ports", "command", "reserve_ports"]
 # In-flight requests get this long at the end. A reward takes well under a second; Triton's default is 30.
 _EXIT_TIMEOUT_SECS = 10
 
-# Clients ping an idle server every 10 s to notice when it is gone. By default Triton takes a ping within 5 minutes of
-# the last one for an attack, and closes the connection ("too_many_pings").
+# Clients ping a quiet connection to notice that the server is gone. By default Triton takes pings within 5 minutes of
+# each other for an attack, and closes the connection ("too_many_pings").
 _KEEPALIVE = ("--grpc-keepalive-permit-without-calls=1", "--grpc-http2-min-recv-ping-interval-without-data=1000")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rewardserve import TLS, RewardClient
 from rewardserve_export import ExportSummary
 from rewardserve_server import HTTP_ADMIN_HEADER
 from support.certificates import make_certificates
@@ -109,9 +110,9 @@ def test_tls_a_given_key_and_a_log(
     assert found["admin"].startswith("as given (")
     assert index_status(found["HTTP"], "given-key") == 200
     assert "Started HTTPService" in log.read_text()
-    pid = int(found["ready"].partition("pid ")[2].partition(")")[0])
-    command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    assert "--grpc-use-ssl-mutual=true" in command
+    secured = TLS(ca=made.server.ca, certificate=made.client.certificate, key=made.client.key)
+    with RewardClient(found["gRPC"].removesuffix(" (TLS)"), tls=secured) as client:
+        assert client.score(["a text"]).shape == (1,)
 
 
 @pytest.mark.usefixtures("exported")

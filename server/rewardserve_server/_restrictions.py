@@ -22,7 +22,7 @@ def check_admin_key(key: str) -> None:
     """Refuses a key that can't be sent as a header.
 
     Raises:
-        ValueError: It is one; the message doesn't repeat it.
+        ValueError: It can't; the message doesn't repeat it.
     """
     if not _KEY.fullmatch(key):
         raise ValueError("admin_key must consist of letters, digits and . _ ~ + / -, with = only at its end")

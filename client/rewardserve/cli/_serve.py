@@ -34,7 +34,7 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            help="IPv4 address to bind to. 0.0.0.0 lets other machines in, and anyone there without --tls-client-ca. "
+            help="IPv4 address to bind to. 0.0.0.0 lets other machines in: without --tls-client-ca, anyone there. "
             "With TLS, HTTP and metrics, which Triton can't encrypt, stay on 127.0.0.1."
         ),
     ] = "127.0.0.1",

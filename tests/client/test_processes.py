@@ -91,7 +91,9 @@ def test_a_client_sent_to_another_process_connects_there(client: RewardClient) -
 
 
 def test_a_copy_by_pickle_keeps_the_arguments(server: TritonProcess) -> None:
-    with RewardClient(server.grpc_url, timeout=17, headers={"x-run": "7"}) as client:
-        with pickle.loads(pickle.dumps(client)) as copied:
-            assert copied._options == client._options
-            assert copied.score(TEXTS).shape == (2,)
+    with (
+        RewardClient(server.grpc_url, timeout=17, headers={"x-run": "7"}) as client,
+        pickle.loads(pickle.dumps(client)) as copied,
+    ):
+        assert copied._options == client._options
+        assert copied.score(TEXTS).shape == (2,)

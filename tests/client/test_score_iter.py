@@ -82,7 +82,7 @@ def test_a_failure_comes_behind_the_rewards_before_it(server: TritonProcess, cli
     rewards: list[float] = []
     with pytest.raises(ServerError, match=r"closed.*Remedy") as raised:
         for reward in other.score_iter(texts()):
-            rewards.append(reward)  # noqa: PERF402 - what came before the error is what this is about
+            rewards.append(reward)
     error = raised.value
     np.testing.assert_allclose(rewards, client.score(TEXTS[: len(rewards)]), rtol=0, atol=1e-5)
     if error.partial is not None:

@@ -205,7 +205,7 @@ class RewardClient:
         if not self._contract.values:
             raise ContractError(f"model {self._model!r} answers no values. Remedy: export it with --values")
         sequences = self._tokenize(texts, timeout)
-        answers = Values(len(sequences))
+        answers = Values(len(sequences), identity=self._contract.identity)
         return self._collect(sequences, answers, self._timeout if timeout is None else timeout)
 
     def tokenize(self, texts: Sequence[str], *, timeout: float | None = None) -> list[npt.NDArray[np.int32]]:
@@ -248,7 +248,8 @@ class RewardClient:
 
     def _score(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> npt.NDArray[np.float32]:
         labels = self._contract.labels
-        return self._collect(sequences, Rewards(len(sequences), len(labels) if labels else None), timeout)
+        answers = Rewards(len(sequences), len(labels) if labels else None, identity=self._contract.identity)
+        return self._collect(sequences, answers, timeout)
 
     def _collect(self, sequences: list[npt.NDArray[np.int32]], answers: Answers[Result], timeout: float) -> Result:
         packed_requests = _core.packed_requests(

@@ -21,6 +21,7 @@ def make_contract(**changes: Any) -> RewardContract:
         "max_batch_tokens": 1200,
         "normalization": None,
         "precision": "fp32",
+        "graph": "onnx",
         "architecture": "LlamaForSequenceClassification",
         "source_digest": SHA256,
         "parity": Parity(sequences=2, largest_difference=1e-7, batch_deviation=0.0),

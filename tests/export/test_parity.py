@@ -159,6 +159,12 @@ def test_other_vocabulary_is_found(model: RewardModel, graph: Path, limits: Grap
         packed_scorer(onnx_runner(graph), each_its_own_request, limits.identity)(tokens)
 
 
+def test_another_identity_is_found(model: RewardModel, graph: Path, limits: GraphLimits) -> None:
+    """A graph that didn't hold its contract's would be taken for another model by every client."""
+    with pytest.raises(ParityError, match="fingerprints"):
+        check_parity(model, graph, dataclasses.replace(limits, identity=limits.identity - 1), nothing)
+
+
 def test_difference_finds_the_worst() -> None:
     expected = np.array([1.0, -4.0, 2.0], dtype=np.float32)
     gap = difference(expected, np.array([1.5, -4.0, 1.0], dtype=np.float32))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,27 +64,18 @@ class Replica:
         self._process.terminate()
         self._process.wait()
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """SIGSTOP for it and its children, SIGCONT in the end."""
-        tree = ProcessTree(self._process.pid)
-        tree.pause()
-        try:
-            yield
-        finally:
-            tree.resume()
+    def pause(self) -> None:
+        """SIGSTOP, for it and its children."""
+        ProcessTree(self._process.pid).pause()
 
-    def stubs(self) -> list[int]:
-        """Process ids of the Python backend's children, one a model instance."""
-        return [
-            pid
-            for pid in ProcessTree(self._process.pid).pids()
-            if _STUB.startswith(Path(f"/proc/{pid}/comm").read_text().strip())
-        ]
+    def resume(self) -> None:
+        """SIGCONT."""
+        ProcessTree(self._process.pid).resume()
 
     def reward_stub(self) -> int:
-        """The child that computes rewards: the one that has used the most processor time."""
-        return max(self.stubs(), key=lambda pid: ProcessTree(pid).cpu_seconds())
+        """Process id of the Python backend's child that computes rewards: of all, the one that computed most."""
+        stubs = [pid for pid in ProcessTree(self._process.pid).pids() if _STUB.startswith(_name(pid))]
+        return max(stubs, key=lambda pid: ProcessTree(pid).cpu_seconds())
 
     def inferences(self) -> int:
         """Requests that it has answered since it was started."""
@@ -151,6 +140,6 @@ def in_mid_call(replica: Replica, action: Callable[[], None]) -> Iterator[None]:
         raise errors[0]
 
 
-def end(pid: int) -> None:
-    """SIGKILL."""
-    os.kill(pid, signal.SIGKILL)
+def _name(pid: int) -> str:
+    """Of a process; the kernel keeps 15 characters."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()

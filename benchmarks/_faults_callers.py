@@ -1,4 +1,4 @@
-"""Callers that share one client, as the rollout workers of a training run do, and whether each got what it asked for."""
+"""Callers that share one client, as rollout workers do, and whether each got what it asked for."""
 
 from __future__ import annotations
 

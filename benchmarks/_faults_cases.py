@@ -19,11 +19,11 @@ from benchmarks._faults_models import POISON, FaultModels
 from benchmarks._faults_replica import Replica, in_mid_call
 from benchmarks._faults_seen import Seen, Workload, seen
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "TIMEOUT", "and_then"]
 
 Case = Callable[[FaultModels, Workload], Seen]
 
-_TIMEOUT = 60.0
+TIMEOUT = 60.0
 _SHORT_TIMEOUT = 5.0
 _DOWN_SECONDS = 2.0
 """A server, or a model, is away for at least so long."""
@@ -31,45 +31,43 @@ _DOWN_SECONDS = 2.0
 
 def _queue_full_for_a_while(models: FaultModels, work: Workload) -> Seen:
     with _client(models.crowded) as (replica, client), _flooded(replica, work):
-        return _and_then(work.long(client, _TIMEOUT), client, work)
+        return and_then(work.long(client, TIMEOUT), client, work)
 
 
 def _queue_full_for_longer(models: FaultModels, work: Workload) -> Seen:
     with _client(models.crowded) as (replica, client):
         work.works(client)
-        stub = replica.reward_stub()
-        with ExitStack() as stopped:
-            os.kill(stub, signal.SIGSTOP)
-            stopped.callback(os.kill, stub, signal.SIGCONT)
-            with _flooded(replica, work):
-                time.sleep(1.0)
-                found = work.short(client, _SHORT_TIMEOUT)
-                stopped.close()
-        return _and_then(found, client, work)
+        os.kill(replica.reward_stub(), signal.SIGSTOP)  # what computes hangs
+        with _flooded(replica, work):
+            time.sleep(1.0)
+            found = work.short(client, _SHORT_TIMEOUT)
+            replica.kill()
+            replica.start()
+        return and_then(found, client, work)
 
 
 def _stopped(models: FaultModels, work: Workload) -> Seen:
     with _client(models.plain) as (replica, client):
         replica.pause()
-        found = work.short(client, _TIMEOUT)
+        found = work.short(client, TIMEOUT)
         replica.resume()
-        return _and_then(found, client, work)
+        return and_then(found, client, work)
 
 
 def _one_of_two_stopped(models: FaultModels, work: Workload) -> Seen:
     with _client(models.plain, models.plain) as (replica, client):
         with in_mid_call(replica, replica.pause):
-            found = work.long(client, _TIMEOUT)
+            found = work.long(client, TIMEOUT)
         replica.resume()
-        return _and_then(found, client, work)
+        return and_then(found, client, work)
 
 
 def _nan(models: FaultModels, work: Workload) -> Seen:
     texts = [*work.texts[:7], f"{work.texts[7]} {POISON}"]
     expected = np.append(work.rewards[:7], np.float32(np.nan))
-    with _client(models.poisoned) as (replica, client):
-        found = work.score(client, texts, expected, _TIMEOUT)
-        return _and_then(found, client, work)
+    with _client(models.poisoned) as (_, client):
+        found = work.score(client, texts, expected, TIMEOUT)
+        return and_then(found, client, work)
 
 
 def _other(between: bool, which: str) -> Case:
@@ -82,13 +80,13 @@ def _other(between: bool, which: str) -> Case:
 
             if between:
                 exchange()
-                found = work.short(client, _TIMEOUT)
+                found = work.short(client, TIMEOUT)
             else:
                 with in_mid_call(replica, exchange):
-                    found = work.long(client, _TIMEOUT)
+                    found = work.long(client, TIMEOUT)
             replica.kill()
             replica.start()
-            return _and_then(found, client, work)
+            return and_then(found, client, work)
 
     return case
 
@@ -96,8 +94,8 @@ def _other(between: bool, which: str) -> Case:
 def _reloaded(models: FaultModels, work: Workload) -> Seen:
     with _client(models.plain, extra_args=("--model-control-mode=explicit", "--load-model=*")) as (replica, client):
         with in_mid_call(replica, lambda: replica.reload(_DOWN_SECONDS)):
-            found = work.long(client, _TIMEOUT)
-        return _and_then(found, client, work)
+            found = work.long(client, TIMEOUT)
+        return and_then(found, client, work)
 
 
 def _restarted(end: Callable[[Replica], None]) -> Case:
@@ -110,8 +108,8 @@ def _restarted(end: Callable[[Replica], None]) -> Case:
                 replica.start()
 
             with in_mid_call(replica, restart):
-                found = work.long(client, _TIMEOUT)
-            return _and_then(found, client, work)
+                found = work.long(client, TIMEOUT)
+            return and_then(found, client, work)
 
     return case
 
@@ -121,21 +119,24 @@ def _gone(models: FaultModels, work: Workload) -> Seen:
         replica.kill()
         found = work.short(client, _SHORT_TIMEOUT)
         replica.start()
-        return _and_then(found, client, work)
+        return and_then(found, client, work)
 
 
 def _stub_killed(models: FaultModels, work: Workload) -> Seen:
     with _client(models.plain) as (replica, client):
         with in_mid_call(replica, lambda: os.kill(replica.reward_stub(), signal.SIGKILL)):
-            found = work.long(client, _TIMEOUT)
-        return _and_then(found, client, work)
+            found = work.long(client, _SHORT_TIMEOUT)
+        if found.error is not None:  # the server didn't recover by itself
+            replica.kill()
+            replica.start()
+        return and_then(found, client, work)
 
 
 def _nobody_listens(models: FaultModels, work: Workload) -> Seen:
     with socket.socket() as taken:  # bound, and never listening: nobody else takes the port either
         taken.bind(("127.0.0.1", 0))
         url = f"127.0.0.1:{taken.getsockname()[1]}"
-        return seen(lambda: RewardClient(url, timeout=_TIMEOUT), work.rewards[:0])
+        return seen(lambda: RewardClient(url, timeout=TIMEOUT), work.rewards[:0])
 
 
 CASES: dict[str, Case] = {
@@ -152,7 +153,7 @@ CASES: dict[str, Case] = {
     "SIGKILL and restart, in mid-call": _restarted(Replica.kill),
     "SIGTERM and restart, in mid-call": _restarted(Replica.terminate),
     "SIGKILL, no restart within the timeout of 5 s": _gone,
-    "Python backend's process killed, in mid-call": _stub_killed,
+    "Python backend's process killed, in mid-call, timeout 5 s": _stub_killed,
     "an address where nobody listens": _nobody_listens,
 }
 
@@ -170,12 +171,12 @@ def _client(*repositories: Path, extra_args: tuple[str, ...] = ()) -> Iterator[t
 def _flooded(replica: Replica, work: Workload) -> Iterator[None]:
     """Meanwhile another client has the server score many texts."""
     with RewardClient(replica.url) as other:
-        thread = threading.Thread(target=work.long, args=(other, _TIMEOUT))
+        thread = threading.Thread(target=work.long, args=(other, TIMEOUT))
         thread.start()
         yield
         thread.join()
 
 
-def _and_then(found: Seen, client: RewardClient, work: Workload) -> Seen:
+def and_then(found: Seen, client: RewardClient, work: Workload) -> Seen:
     """The server is well again: is the client?"""
     return dataclasses.replace(found, afterwards=work.works(client))

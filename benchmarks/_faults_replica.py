@@ -121,11 +121,7 @@ def in_mid_call(replica: Replica, action: Callable[[], None]) -> Iterator[None]:
 
     def watch() -> None:
         try:
-            deadline = time.monotonic() + _SECONDS
-            while replica.inferences() < goal:
-                if time.monotonic() > deadline:
-                    raise BenchmarkError("the call was over before anything could happen to it")
-                time.sleep(_POLL_SECONDS)
+            _wait(replica, goal)
             action()
         except Exception as error:  # told to the caller, which is another thread
             errors.append(error)
@@ -138,6 +134,14 @@ def in_mid_call(replica: Replica, action: Callable[[], None]) -> Iterator[None]:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _wait(replica: Replica, goal: int) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while replica.inferences() < goal:
+        if time.monotonic() > deadline:
+            raise BenchmarkError("the call was over before anything could happen to it")
+        time.sleep(_POLL_SECONDS)
 
 
 def _name(pid: int) -> str:

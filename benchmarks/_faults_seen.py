@@ -76,9 +76,7 @@ class Workload:
         return seen.error is None and seen.consistent
 
     @staticmethod
-    def score(
-        client: RewardClient, texts: Sequence[str], expected: npt.NDArray[np.float32], timeout: float
-    ) -> Seen:
+    def score(client: RewardClient, texts: Sequence[str], expected: npt.NDArray[np.float32], timeout: float) -> Seen:
         """One call, looked at closely; texts whose reward can't be expected have NaN."""
         return seen(lambda: client.score(texts, timeout=timeout), expected)
 
@@ -87,8 +85,9 @@ def seen(call: Callable[[], Any], expected: npt.NDArray[np.float32]) -> Seen:
     """Makes a call that gives rewards, or nothing, and looks closely at how it ends."""
     from rewardserve import RewardServeError, ServerError
 
-    began, error = time.monotonic(), None
+    error: RewardServeError | None = None
     rewards, missing = None, list(range(len(expected)))
+    began = time.monotonic()
     try:
         rewards = call()
         missing = []
@@ -99,8 +98,8 @@ def seen(call: Callable[[], Any], expected: npt.NDArray[np.float32]) -> Seen:
     seconds = time.monotonic() - began
     return Seen(
         seconds=seconds,
-        error=error and type(error).__name__,
-        message=error and _short(str(error)),
+        error=None if error is None else type(error).__name__,
+        message=None if error is None else _short(str(error)),
         texts=len(expected),
         missing=len(missing),
         consistent=_consistent(rewards, missing, expected),

@@ -46,20 +46,29 @@ class Attempt:
         self._started = started
         self._deadline = started + timeout
         self._tries = 0
+        self._last_failure: ServerError | None = None
 
     def remaining(self, now: float) -> float:
         """Seconds until it is given up; never 0, which gRPC takes for no deadline at all."""
         return max(self._deadline - now, 1e-6)
 
-    def failed(self, now: float) -> float | None:
+    def failed(self, error: ServerError, now: float) -> float | None:
         """When to send it again after a failure that passes; None if that would be too late."""
-        delay = min(FIRST_DELAY * 2**self._tries, LONGEST_DELAY) * random.uniform(0.5, 1)
+        self._last_failure = error
+        remaining = self._deadline - now
+        # At most half of what is left: a server that comes back just in time is found.
+        delay = min(FIRST_DELAY * 2**self._tries, LONGEST_DELAY, remaining / 2) * random.uniform(0.5, 1)
         self._tries += 1
-        return now + delay if now + delay < self._deadline else None
+        return now + delay if remaining > FIRST_DELAY else None
 
-    def history(self, now: float) -> str:
-        """How often it was sent, for a message; empty if once."""
-        return f" (sent {self._tries} times in {now - self._started:.1f} s)" if self._tries > 1 else ""
+    def described(self, error: ServerError, now: float) -> str:
+        """What an error says, with how often the request was sent, and why, unless it was once."""
+        seconds, before = now - self._started, self._last_failure
+        if before is None:
+            return str(error)
+        if before is error:
+            return f"{error} (sent {self._tries} times in {seconds:.1f} s)" if self._tries > 1 else str(error)
+        return f"{error} (sent {self._tries + 1} times in {seconds:.1f} s; before that: {before})"
 
 
 class Transfer(Generic[Result]):
@@ -131,10 +140,10 @@ class Transfer(Generic[Result]):
 
     def failed(self, attempt: Attempt, error: ServerError, now: float) -> None:
         """Notes that a request has no answer: it is sent again where that may help, and in time."""
-        again = attempt.failed(now) if error.retriable else None
+        again = attempt.failed(error, now) if error.retriable else None
         if again is None:
             self._settle(attempt)
-            error.args = (f"{error}{attempt.history(now)}",)
+            error.args = (attempt.described(error, now),)
             self._answers.fail(error)
             return
         self._under_way -= 1

@@ -94,7 +94,8 @@ class ScoredFile:
                     raise RewardServeError(f"{self._path}, line {done + 1} isn't {expected}. {_REMEDY}")
                 done += 1
                 size += len(line)
-        self._stream.truncate(size)
+        if size < os.fstat(self._stream.fileno()).st_size:
+            self._stream.truncate(size)
         return done
 
     def write(self, row: Row, reward: Reward) -> None:

@@ -126,7 +126,7 @@ def test_truncation_is_said(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     assert outcome.code == 0
     assert len(rewards_in(outcome.out)) == 2
     assert outcome.err.startswith("warning: 1 text was truncated")
-    assert outcome.err.endswith("(counted from 0, of text 1 to text 2)\n")
+    assert outcome.err.endswith("(counted from 0, the first row that this run scores)\n")
 
 
 def test_no_server(run: Run) -> None:

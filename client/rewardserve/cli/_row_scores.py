@@ -1,22 +1,21 @@
-"""Rows in, rewards out: errors and warnings name rows as the user knows them."""
+"""Rows in, rewards out: errors name rows as the user knows them."""
 
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from contextlib import contextmanager
+from typing import TextIO
 
 from rich.text import Text
 
 from rewardserve._client import RewardClient
-from rewardserve._errors import InputError, RewardServeError, ServerError, TruncationWarning
+from rewardserve._errors import InputError, RewardServeError, TruncationWarning
 from rewardserve.cli._console import stderr
 from rewardserve.cli._jsonl import Reward, Row
 
-__all__ = ["score_batch", "score_rows"]
-
-_BATCH = 256
-"""Rows scored at once: enough to fill the server's batches, few enough to be done soon."""
+__all__ = ["score_batch", "score_rows", "truncation_told"]
 
 
 def score_rows(client: RewardClient, rows: Iterable[Row]) -> Iterator[tuple[Row, Reward]]:
@@ -26,20 +25,23 @@ def score_rows(client: RewardClient, rows: Iterable[Row]) -> Iterator[tuple[Row,
         RewardServeError: A row can't be read or scored: it is named.
         ServerError: The server gave no reward.
     """
-    failures: list[RewardServeError] = []
-    readable = _until_failure(rows, failures)
-    while batch := list(islice(readable, _BATCH)):
+    waiting: deque[Row] = deque()
+    unreadable: list[RewardServeError] = []
+
+    def texts() -> Iterator[str]:
         try:
-            rewards = _score(client, batch)
-        except InputError as error:
-            yield from zip(batch, _score(client, batch[: error.index]), strict=False)
-            raise _named(error, batch) from error
-        except ServerError as error:
-            if error.partial is not None:
-                yield from zip(batch[: min(error.missing)], error.partial.tolist(), strict=False)
-            raise
-        yield from zip(batch, rewards, strict=True)
-    for failure in failures:
+            for row in rows:
+                waiting.append(row)
+                yield row.text
+        except RewardServeError as error:  # raised below, behind the rewards of the rows before it
+            unreadable.append(error)
+
+    try:
+        for reward in client.score_iter(texts()):
+            yield waiting.popleft(), reward.tolist()
+    except InputError as error:
+        raise _named(error, waiting[0]) from error
+    for failure in unreadable:
         raise failure
 
 
@@ -51,30 +53,37 @@ def score_batch(client: RewardClient, rows: Sequence[Row]) -> list[Reward]:
         ServerError: Some rewards are missing; `.partial` holds the others.
     """
     try:
-        return _score(client, rows)
-    except InputError as error:
-        raise _named(error, rows) from error
-
-
-def _until_failure(rows: Iterable[Row], failures: list[RewardServeError]) -> Iterator[Row]:
-    """The rows before one that can't be read; why it can't comes later, behind their rewards."""
-    try:
-        yield from rows
-    except RewardServeError as error:
-        failures.append(error)
-
-
-def _score(client: RewardClient, rows: Sequence[Row]) -> list[Reward]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", TruncationWarning)
         rewards: list[Reward] = client.score([row.text for row in rows]).tolist()
-    for warning in caught:
-        span = f"{rows[0].where} to {rows[-1].where}" if len(rows) > 1 else rows[0].where
-        message = f" {warning.message} (counted from 0, of {span})"
-        stderr().print(Text.assemble(("warning:", "yellow"), message))
+    except InputError as error:
+        raise _named(error, rows[error.index]) from error
     return rewards
 
 
-def _named(error: InputError, rows: Sequence[Row]) -> RewardServeError:
+@contextmanager
+def truncation_told() -> Iterator[None]:
+    """Prints where texts were cut, as it happens: none of it is kept, however long the input."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TruncationWarning)
+        show = warnings.showwarning
+
+        def tell(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, TruncationWarning):
+                where = f" {message} (counted from 0, the first row that this run scores)"
+                stderr().print(Text.assemble(("warning:", "yellow"), where))
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = tell
+        yield
+
+
+def _named(error: InputError, row: Row) -> RewardServeError:
     message = str(error).removeprefix(f"item {error.index}: ")
-    return RewardServeError(f"{rows[error.index].where}: {message}")
+    return RewardServeError(f"{row.where}: {message}")

@@ -12,11 +12,12 @@ import typer
 from rich.progress import MofNCompleteColumn
 from rich.table import Table
 
-from rewardserve._client import DEFAULT_TIMEOUT, RewardClient
+from rewardserve._client import RewardClient
 from rewardserve._errors import ServerError
+from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._console import progress_bar, stderr, stdout
 from rewardserve.cli._jsonl import STANDARD, Reward, Row, count_rows, encode_row, open_rows
-from rewardserve.cli._row_scores import score_batch, score_rows
+from rewardserve.cli._row_scores import score_batch, score_rows, truncation_told
 from rewardserve.cli._scored_file import ScoredFile
 from rewardserve.cli._server_options import Model, Timeout, TokenizerFile, Url
 
@@ -101,7 +102,7 @@ def _score_rows(
 ) -> int:
     """Writes every reward as it comes, so that a failure loses none before it; gives how many it wrote."""
     written = 0
-    with progress_bar(MofNCompleteColumn()) as progress:
+    with truncation_told(), progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("scoring", total=total, completed=done)
         try:
             for row, reward in score_rows(client, rows):
@@ -115,11 +116,13 @@ def _score_rows(
 
 def _print_scores(client: RewardClient, rows: Sequence[Row]) -> None:
     try:
-        stdout().print(_table(rows, score_batch(client, rows)))
+        with truncation_told():
+            rewards = score_batch(client, rows)
     except ServerError as error:
         if error.partial is not None and len(kept := sorted(set(range(len(rows))) - set(error.missing))):
             stdout().print(_table([rows[index] for index in kept], error.partial[kept].tolist()))
         raise
+    stdout().print(_table(rows, rewards))
 
 
 def _table(rows: Sequence[Row], rewards: Sequence[Reward]) -> Table:

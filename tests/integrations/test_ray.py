@@ -12,7 +12,7 @@ from rewardserve import ChatError, EmptyTextError, RewardClient, RewardServeErro
 from rewardserve.integrations.ray import RewardScorer
 from rewardserve_export import ExportOptions, export
 from rewardserve_server import ServeOptions, TritonProcess
-from support.chat_templates import QWEN25, save_chat_template
+from support.chat_templates import save_chat_template
 from support.checkpoints import save_huggingface
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
@@ -20,6 +20,10 @@ ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray sets what Ray deprecates
 
 TEXTS = [f"text {index} is {'good ' * (index % 9)}" for index in range(200)]
+TEMPLATE = """
+{%- for message in messages %}
+{{ message.role }}: {{ message.content }}{% if 'tool_calls' in message %} calls {{ message.tool_calls | tojson }}{% endif %}
+{%- endfor %}"""
 CONVERSATIONS = [
     [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4."}],
     [
@@ -33,7 +37,7 @@ CONVERSATIONS = [
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose model has a chat template."""
     checkpoint, repository = save_huggingface(tmp_path_factory.mktemp("checkpoint")), tmp_path_factory.mktemp("served")
-    save_chat_template(checkpoint, QWEN25)
+    save_chat_template(checkpoint, TEMPLATE)
     export(checkpoint, ExportOptions(repository=repository))
     with TritonProcess(ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0)) as process:
         process.wait_until_ready()
@@ -68,20 +72,18 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def scored(dataset: Any, actors: int = 1, **arguments: Any) -> list[dict[str, Any]]:
+def scored(dataset: Any, actors: int = 1, **arguments: Any) -> Any:
     compute = ray.data.ActorPoolStrategy(size=actors)
-    result = dataset.map_batches(
+    return dataset.map_batches(
         RewardScorer, fn_constructor_kwargs=arguments, compute=compute, batch_size=16, num_cpus=0.5
     )
-    rows: list[dict[str, Any]] = result.take_all()
-    return rows
 
 
 @pytest.mark.usefixtures("cluster")
 def test_two_actors_score_as_one_client(url: str, client: RewardClient) -> None:
     items = [{"id": index, "text": text} for index, text in enumerate(TEXTS)]
     dataset = ray.data.from_items(items, override_num_blocks=8)
-    rows = scored(dataset, actors=2, url=[url, url], output="score", timeout=60)
+    rows = scored(dataset, actors=2, url=[url, url], output="score", timeout=60).take_all()
     assert sorted(row["id"] for row in rows) == list(range(len(TEXTS)))
     assert all(row["text"] == TEXTS[row["id"]] for row in rows)
     expected = client.score(TEXTS)
@@ -90,7 +92,10 @@ def test_two_actors_score_as_one_client(url: str, client: RewardClient) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_conversations_with_different_keys(url: str, client: RewardClient) -> None:
-    rows = scored(ray.data.from_items([{"chat": chat} for chat in CONVERSATIONS]), url=url, messages="chat")
+    dataset = ray.data.from_items([{"chat": chat} for chat in CONVERSATIONS])
+    result = scored(dataset, url=url, messages="chat").materialize()
+    assert result.schema().types[0] == dataset.schema().types[0]
+    rows = result.take_all()
     assert len(rows) == 2
     rewards = {row["chat"][0]["role"]: row["reward"] for row in rows}
     expected = client.score_chat(CONVERSATIONS)
@@ -105,7 +110,7 @@ def test_bad_row_is_named_across_processes(url: str) -> None:
     assert caught.value.index == 1
     dataset = ray.data.from_items([{"text": "good"}, {"text": ""}])
     with pytest.raises(ray.exceptions.RayTaskError, match=r"item 1: is empty.*The row: \{'text': ''\}"):
-        scored(dataset, url=url)
+        scored(dataset, url=url).take_all()
 
 
 @pytest.mark.usefixtures("cluster")

@@ -87,18 +87,20 @@ class RewardScorer:
             )
         if self._output in batch:
             raise RewardServeError(f"the batch has a column {self._output!r} already. Remedy: name another `output`")
-        rows = {role: _plain(batch[name]) for role, name in self._columns.items()}
+        rows = {role: _lists(batch[name]) for role, name in self._columns.items()}
         try:
             rewards = self._score(rows)
         except InputError as error:
             row = {self._columns[role]: values[error.index] for role, values in rows.items()}
             message = str(error).removeprefix(f"item {error.index}: ")
             raise type(error)(error.index, f"{message}. The row: {_shortened(repr(row))}") from error
+        if "messages" in rows:  # as Ray hands conversations out, it can't put them back but as pickled objects
+            batch = {**batch, self._columns["messages"]: _objects(rows["messages"])}
         return {**batch, self._output: rewards}
 
     def _score(self, rows: dict[str, list[Any]]) -> npt.NDArray[np.float32]:
         if "messages" in rows:
-            return self._client.score_chat(rows["messages"])
+            return self._client.score_chat(_without_none(rows["messages"]))
         if "prompt" in rows:
             return self._client.score_pairs(rows["prompt"], rows["response"])
         return self._client.score(rows["text"])
@@ -120,15 +122,31 @@ def _columns(text: str | None, prompt: str | None, response: str | None, message
     return columns
 
 
-def _plain(value: Any) -> Any:
-    """Lists in place of arrays, at all depths, without the keys that a message lacks."""
+def _lists(value: Any) -> Any:
+    """Lists in place of arrays, at all depths."""
     if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.tolist()]
+        return _lists(value.tolist())
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_lists(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if item is not None or key == "content"}
+        return {key: _lists(item) for key, item in value.items()}
     return value
+
+
+def _without_none(value: Any) -> Any:
+    """Conversations without the keys that a message lacks."""
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None or key == "content"}
+    return value
+
+
+def _objects(rows: list[Any]) -> npt.NDArray[Any]:
+    column = np.empty(len(rows), dtype=object)
+    for index, row in enumerate(rows):  # at once, rows of equal length would become a second dimension
+        column[index] = row
+    return column
 
 
 def _shortened(text: str) -> str:

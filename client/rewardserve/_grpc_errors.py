@@ -39,7 +39,8 @@ _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
     grpc.StatusCode.PERMISSION_DENIED: (RequestRejectedError, _CREDENTIALS),
     grpc.StatusCode.INVALID_ARGUMENT: (
         RequestRejectedError,
-        "Remedy: use the same rewardserve version for export and client",
+        "Remedy: use the same rewardserve version for export and client; make a new client, if the server serves "
+        "another model by now",
     ),
     grpc.StatusCode.CANCELLED: (
         ServerError,

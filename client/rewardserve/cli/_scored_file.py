@@ -7,7 +7,6 @@ file. Which rows are done is read from the file itself, compared with the input 
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -22,9 +21,6 @@ from rewardserve._errors import ContractError, RewardServeError
 from rewardserve.cli._jsonl import Reward, Row, encode_row
 
 __all__ = ["ScoredFile"]
-
-_WITHOUT_EFFECT = {"parity", "max_request_tokens", "max_batch_tokens", "values"}
-"""What another export of the same checkpoint may change in the contract: rewards stay the same up to rounding."""
 
 _REMEDY = "Remedy: give another --output, or --overwrite to score all rows again"
 
@@ -121,10 +117,10 @@ class ScoredFile:
             recorded = RewardContract.from_json(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError, ContractError):
             self._refuse(f"there is no {self._record.name} beside it that says which model scored it")
-        before, now = dataclasses.asdict(recorded), dataclasses.asdict(contract)
-        changed = [name for name in now if before[name] != now[name] and name not in _WITHOUT_EFFECT]
-        if changed:
-            self._refuse(f"another model scored it: {', '.join(changed)} differ")
+        if recorded.identity != contract.identity:
+            self._refuse(
+                f"another model scored it (identity {recorded.identity}; the served one's {contract.identity})"
+            )
 
     def _write_contract(self, contract: RewardContract) -> None:
         """Before the first line, and in one step: no reward is ever without it."""

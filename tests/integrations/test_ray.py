@@ -29,7 +29,11 @@ CONVERSATIONS = [
     [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4."}],
     [
         {"role": "system", "content": "Use tools."},
-        {"role": "assistant", "content": "", "tool_calls": [{"name": "add", "arguments": {"a": 2}}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"name": "add", "arguments": {"a": 2}}, {"name": "weather", "arguments": {"city": "Ulm"}}],
+        },
     ],
 ]
 

@@ -41,8 +41,8 @@ class RewardScorer:
         text: Column of texts; `text` if no other column is named.
         prompt: Column of prompts; needs `response`.
         response: Column of responses; needs `prompt`.
-        messages: Column of conversations. Datasets fill up the keys that a message lacks with None, so None stands for
-            a missing key, but in `content`.
+        messages: Column of conversations. Datasets fill up the keys that a message or one of its tool calls lacks with
+            None, so None stands for a missing key.
         output: Column to add.
         client_options: What else `RewardClient` takes: `model`, `timeout`, `tls`, …
 
@@ -134,11 +134,11 @@ def _lists(value: Any) -> Any:
 
 
 def _without_none(value: Any) -> Any:
-    """Conversations without the keys that a message lacks."""
+    """Conversations without the keys that Arrow's structs have, and these messages lack."""
     if isinstance(value, list):
         return [_without_none(item) for item in value]
     if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None or key == "content"}
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
     return value
 
 

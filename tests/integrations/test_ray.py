@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+import torch
 from rewardserve import ChatError, EmptyTextError, RewardClient, RewardServeError, ServerUnavailableError
 from rewardserve.integrations.ray import RewardScorer
 from rewardserve_export import ExportOptions, export
 from rewardserve_server import ServeOptions, TritonProcess
 from support.chat_templates import save_chat_template
-from support.checkpoints import save_huggingface
+from support.checkpoints import llama_config, save_huggingface
+from transformers import LlamaForSequenceClassification
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 
@@ -77,10 +81,15 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def scored(dataset: Any, actors: int = 1, **arguments: Any) -> Any:
+def scored(dataset: Any, actors: int = 1, form: str = "numpy", **arguments: Any) -> Any:
     compute = ray.data.ActorPoolStrategy(size=actors)
     return dataset.map_batches(
-        RewardScorer, fn_constructor_kwargs=arguments, compute=compute, batch_size=16, num_cpus=0.5
+        RewardScorer,
+        fn_constructor_kwargs=arguments,
+        compute=compute,
+        batch_size=16,
+        batch_format=form,
+        num_cpus=0.5,
     )
 
 
@@ -98,8 +107,8 @@ def test_two_actors_score_as_one_client(url: str, client: RewardClient) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_conversations_with_different_keys(url: str, client: RewardClient) -> None:
     dataset = ray.data.from_items([{"chat": chat} for chat in CONVERSATIONS])
-    result = scored(dataset, url=url, messages="chat").materialize()
-    assert result.schema().types[0] == dataset.schema().types[0]
+    result = scored(dataset, form="pyarrow", url=url, messages="chat").materialize()
+    assert result.schema().types == [dataset.schema().types[0], pyarrow.float32()]
     rows = result.take_all()
     assert len(rows) == 2
     rewards = {row["chat"][0]["role"]: row["reward"] for row in rows}
@@ -138,7 +147,7 @@ def test_pairs(url: str, client: RewardClient) -> None:
 def test_bad_conversation_shows_its_row(url: str) -> None:
     scorer = RewardScorer(url, messages="messages")
     with pytest.raises(ChatError, match=r"item 0: .*The row: \{'messages': \['long long.*…$") as caught:
-        scorer({"messages": np.array([["long " * 100]], dtype=object)})
+        scorer(pyarrow.table({"messages": [["long " * 100]]}))
     assert len(str(caught.value)) < 500
 
 
@@ -152,6 +161,24 @@ def test_bad_conversation_shows_its_row(url: str) -> None:
 def test_batch_of_other_columns_is_refused(url: str, batch: dict[str, Any], problem: str) -> None:
     with pytest.raises(RewardServeError, match=problem):
         RewardScorer(url)(batch)
+
+
+def test_conversations_in_numpy_are_refused(url: str) -> None:
+    with pytest.raises(RewardServeError, match='batch_format="pyarrow"'):
+        RewardScorer(url, messages="chat")({"chat": np.array([None])})
+
+
+def test_several_labels_in_arrow(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    checkpoint = save_huggingface(tmp_path / "c", LlamaForSequenceClassification(llama_config(num_labels=3)))
+    export(checkpoint, ExportOptions(repository=tmp_path / "r"))
+    with TritonProcess(ServeOptions(repository=tmp_path / "r", grpc_port=0, http_port=0, metrics_port=0)) as process:
+        process.wait_until_ready()
+        table = RewardScorer(process.grpc_url)(pyarrow.table({"text": TEXTS[:2]}))
+        with RewardClient(process.grpc_url) as client:
+            expected = client.score(TEXTS[:2])
+    assert table.column("reward").type == pyarrow.list_(pyarrow.float32(), 3)
+    np.testing.assert_allclose(table.column("reward").to_pylist(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("columns", [{"prompt": "a"}, {"text": "a", "messages": "b"}])

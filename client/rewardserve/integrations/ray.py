@@ -8,13 +8,13 @@
     )
 
 Each actor has a client of its own. Nothing here imports Ray: it calls the class with batches of NumPy arrays, which is
-its default format.
+its default, or with Arrow tables (`batch_format="pyarrow"`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,10 @@ from rewardserve._errors import InputError, RewardServeError
 
 __all__ = ["RewardScorer"]
 
-Batch = dict[str, npt.NDArray[Any]]
+if TYPE_CHECKING:
+    import pyarrow
+
+Batch: TypeAlias = "dict[str, npt.NDArray[Any]] | pyarrow.Table"
 
 _SHOWN_CHARACTERS = 200
 """Of a row that can't be scored, in the error."""
@@ -41,8 +44,8 @@ class RewardScorer:
         text: Column of texts; `text` if no other column is named.
         prompt: Column of prompts; needs `response`.
         response: Column of responses; needs `prompt`.
-        messages: Column of conversations. Datasets fill up the keys that a message or one of its tool calls lacks with
-            None, so None stands for a missing key.
+        messages: Column of conversations; needs batches of Arrow. There a message, or one of its tool calls, has None
+            for the keys that only others have, so None stands for a missing key.
         output: Column to add.
         client_options: What else `RewardClient` takes: `model`, `timeout`, `tls`, …
 
@@ -77,26 +80,30 @@ class RewardScorer:
             The batch with the rewards, float32 [n], or [n, K] where the contract names K labels.
 
         Raises:
-            RewardServeError: A column is missing, or the output's is there already.
+            RewardServeError: A column is missing, the output's is there already, or conversations come as NumPy arrays.
             InputError: A row can't be scored; `.index` is its position in the batch, and the message shows the row.
             ServerError: Some rewards are missing; `.partial` holds the others.
         """
-        if missing := [name for name in self._columns.values() if name not in batch]:
+        names = list(batch) if isinstance(batch, dict) else batch.column_names
+        if missing := [name for name in self._columns.values() if name not in names]:
             raise RewardServeError(
-                f"the batch has no column {missing[0]!r}, only {', '.join(map(repr, batch))}. Remedy: name another one"
+                f"the batch has no column {missing[0]!r}, only {', '.join(map(repr, names))}. Remedy: name another one"
             )
-        if self._output in batch:
+        if self._output in names:
             raise RewardServeError(f"the batch has a column {self._output!r} already. Remedy: name another `output`")
-        rows = {role: _lists(batch[name]) for role, name in self._columns.items()}
+        if isinstance(batch, dict) and "messages" in self._columns:
+            raise RewardServeError(
+                "conversations come as NumPy arrays, in which whole numbers may have become others. Remedy: pass "
+                'batch_format="pyarrow" to map_batches'
+            )
+        rows = {role: _values(batch, name) for role, name in self._columns.items()}
         try:
             rewards = self._score(rows)
         except InputError as error:
             row = {self._columns[role]: values[error.index] for role, values in rows.items()}
             message = str(error).removeprefix(f"item {error.index}: ")
             raise type(error)(error.index, f"{message}. The row: {_shortened(repr(row))}") from error
-        if "messages" in rows:  # as Ray hands conversations out, it can't put them back but as pickled objects
-            batch = {**batch, self._columns["messages"]: _objects(rows["messages"])}
-        return {**batch, self._output: rewards}
+        return _with_column(batch, self._output, rewards)
 
     def _score(self, rows: dict[str, list[Any]]) -> npt.NDArray[np.float32]:
         if "messages" in rows:
@@ -122,15 +129,21 @@ def _columns(text: str | None, prompt: str | None, response: str | None, message
     return columns
 
 
-def _lists(value: Any) -> Any:
-    """Lists in place of arrays, at all depths."""
-    if isinstance(value, np.ndarray):
-        return _lists(value.tolist())
-    if isinstance(value, list):
-        return [_lists(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return value
+def _values(batch: Batch, name: str) -> list[Any]:
+    """A column's values as Python's own objects."""
+    values: list[Any] = batch[name].tolist() if isinstance(batch, dict) else batch.column(name).to_pylist()
+    return values
+
+
+def _with_column(batch: Batch, name: str, rewards: npt.NDArray[np.float32]) -> Batch:
+    if isinstance(batch, dict):
+        return {**batch, name: rewards}
+    import pyarrow
+
+    column = pyarrow.array(rewards.ravel())
+    if rewards.ndim == 2:
+        column = pyarrow.FixedSizeListArray.from_arrays(column, rewards.shape[1])
+    return batch.append_column(name, column)
 
 
 def _without_none(value: Any) -> Any:
@@ -140,13 +153,6 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     return value
-
-
-def _objects(rows: list[Any]) -> npt.NDArray[Any]:
-    column = np.empty(len(rows), dtype=object)
-    for index, row in enumerate(rows):  # at once, rows of equal length would become a second dimension
-        column[index] = row
-    return column
 
 
 def _shortened(text: str) -> str:

@@ -39,7 +39,11 @@ class Answers(ABC, Generic[Result]):
 
     def add(self, packed: PackedRequest, response: ModelInferResponse) -> None:
         """Takes the answer to one request; an item that can't be trusted counts as missing, the others don't suffer."""
-        raw = {output.name: part for output, part in zip(response.outputs, response.raw_output_contents, strict=False)}
+        outputs = zip(response.outputs, response.raw_output_contents, strict=False)
+        self.add_raw(packed, {output.name: part for output, part in outputs})
+
+    def add_raw(self, packed: PackedRequest, raw: dict[str, bytes]) -> None:
+        """As `add`, from the content of each output by its name, however it came."""
         try:
             good, error = self._take(packed, raw)
         except _IncompleteError as incomplete:

@@ -147,7 +147,7 @@ def text_config(name: str, reward_model: str, contract: RewardContract) -> Any:
 
 def scores_texts_of(config: Any, reward_model: str) -> bool:
     """Whether a configuration is that of the companion which scores texts with a reward model."""
-    return bool(config.parameters[REWARD_MODEL].string_value == reward_model)
+    return REWARD_MODEL in config.parameters and config.parameters[REWARD_MODEL].string_value == reward_model
 
 
 def contracts_in(config: Any) -> dict[str, str]:

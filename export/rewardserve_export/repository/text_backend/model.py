@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-# The version's own copy of rewardserve comes before one that the server's Python may have: that may be another version.
+# The version's own copy of rewardserve comes before one that the server's Python has: that may be another generation.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rewardserve._answers import Rewards
-from rewardserve._errors import InputError, RequestRejectedError, ServerError
+from rewardserve import _wire
+from rewardserve._errors import InputError, RewardServeError, ServerError
 from rewardserve._packing import PackedRequest
 
-from .scorer import TextScorer
+from .scorer import OUTPUTS, TextScorer
 
 __all__ = ["TritonPythonModel"]
 
@@ -35,19 +36,19 @@ class TritonPythonModel:
     """Triton makes one, in a process of its own."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads the tokenizer. A server that lacks something starts nevertheless: it is told with every request."""
+        """Loads the tokenizer; without one the server starts nevertheless, and each caller is told why."""
         self.model = json.loads(args["model_config"])["parameters"]["reward_model"]["string_value"]
-        self.version = args["model_version"]
+        self.version = int(args["model_version"])
         self.calls = ThreadPoolExecutor(CALLS, thread_name_prefix="call")
-        self.problem = ""
+        self.scorer: TextScorer | None = None
         try:
             self.scorer = TextScorer(Path(__file__).parent, self._infer)
-        except ImportError as error:
-            self.problem = f"the server can't tokenize ({error}). Remedy: pip install tokenizers, in the server's Python"
         except Exception as error:  # any: nothing about texts may keep the reward model from being served
-            self.problem = str(error)
-        if self.problem:
-            pb_utils.Logger.log_warn(f"{args['model_name']} answers with errors only: {self.problem}")
+            remedy = (
+                ". Remedy: pip install tokenizers, in the server's Python" if isinstance(error, ImportError) else ""
+            )
+            self.problem = f"this server can't score texts: {error}{remedy}"
+            pb_utils.Logger.log_warn(f"{args['model_name']}: {self.problem}")
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Has each request answered by a thread."""
@@ -60,43 +61,49 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> None:
         try:
-            response = self._response(request)
-        except Exception as error:  # whatever it is, the caller must hear of it: nobody else answers
-            response = _error(str(error) or repr(error), _code(error))
+            response = pb_utils.InferenceResponse([pb_utils.Tensor(_wire.REWARDS, self._rewards(request))])
+        except Exception as error:  # any: who asks must get an answer, and nobody else gives one
+            response = pb_utils.InferenceResponse(error=_triton_error(error))
         request.get_response_sender().send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    def _response(self, request: Any) -> Any:
-        if self.problem:
-            return _error(self.problem, pb_utils.TritonError.UNAVAILABLE)
-        texts = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
-        return pb_utils.InferenceResponse([pb_utils.Tensor("rewards", self.scorer.score(texts))])
+    def _rewards(self, request: Any) -> npt.NDArray[np.float32]:
+        if self.scorer is None:
+            raise _TritonServerError(self.problem, pb_utils.TritonError.UNAVAILABLE)
+        return self.scorer.score(pb_utils.get_input_tensor_by_name(request, "text").as_numpy())
 
     def _infer(self, packed: PackedRequest) -> dict[str, bytes]:
         request = pb_utils.InferenceRequest(
             model_name=self.model,
-            model_version=int(self.version),
-            requested_output_names=list(Rewards.outputs),
+            model_version=self.version,
+            requested_output_names=list(OUTPUTS),
             inputs=[
-                pb_utils.Tensor("input_ids", packed.input_ids[np.newaxis]),
-                pb_utils.Tensor("segments", packed.segments[np.newaxis]),
+                pb_utils.Tensor(_wire.INPUT_IDS, packed.input_ids[np.newaxis]),
+                pb_utils.Tensor(_wire.SEGMENTS, packed.segments[np.newaxis]),
             ],
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
         )
         response = request.exec()
         if response.has_error():
-            raise _failure(response.error())
+            raise _failure(f"model {self.model!r} (version {self.version})", response.error())
         return {tensor.name(): tensor.as_numpy().tobytes() for tensor in response.output_tensors()}
 
 
-def _failure(error: Any) -> ServerError:
-    kind = RequestRejectedError if error.code() == pb_utils.TritonError.INVALID_ARG else ServerError
-    return kind(error.message())
+class _TritonServerError(ServerError):
+    """With the code that Triton answers it with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
-def _code(error: Exception) -> int:
-    code: int = pb_utils.TritonError.INVALID_ARG if isinstance(error, InputError) else pb_utils.TritonError.INTERNAL
-    return code
+def _failure(model: str, error: Any) -> _TritonServerError:
+    message, code = error.message().rstrip("."), error.code()
+    if "not ready" in message:  # Triton has no code for it here
+        message, code = "it isn't loaded", pb_utils.TritonError.UNAVAILABLE
+    return _TritonServerError(f"{model}: {message}. Remedy: send the texts again; or see the server's log", code)
 
 
-def _error(message: str, code: int) -> Any:
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+def _triton_error(error: Exception) -> Any:
+    code = pb_utils.TritonError.INVALID_ARG if isinstance(error, InputError) else pb_utils.TritonError.INTERNAL
+    message = str(error) if isinstance(error, RewardServeError) else f"{error!r}. Remedy: see the server's log"
+    return pb_utils.TritonError(message, getattr(error, "code", code))

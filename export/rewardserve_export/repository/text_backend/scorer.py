@@ -21,7 +21,10 @@ from rewardserve._errors import ServerError, TextTypeError, TruncationWarning
 from rewardserve._packing import PackedRequest
 from rewardserve._tokenizer import Encoder, load_tokenizer
 
-__all__ = ["TextScorer"]
+__all__ = ["OUTPUTS", "TextScorer"]
+
+OUTPUTS = Rewards.outputs
+"""Of the reward model, that are needed."""
 
 REQUESTS_IN_FLIGHT = 8
 """Of one call: enough to keep the reward model busy, and few enough that a large call leaves room for the others."""
@@ -93,4 +96,6 @@ def _decode(index: int, text: bytes) -> str:
     try:
         return text.decode()
     except UnicodeDecodeError as error:
-        raise TextTypeError(index, f"isn't UTF-8 (byte {error.start}: {error.reason}). Remedy: encode it so") from error
+        raise TextTypeError(
+            index, f"isn't UTF-8 (byte {error.start}: {error.reason}). Remedy: send it as UTF-8"
+        ) from error

@@ -41,6 +41,13 @@ def test_grpc_without_the_client(stub: Any, client: RewardClient) -> None:
         assert np.array_equal(rewards_in(stub.ModelInfer(text_request(texts), timeout=60)), client.score(texts))
 
 
+def test_grpc_with_typed_contents(stub: Any, client: RewardClient) -> None:
+    request = text_request(TEXTS)
+    del request.raw_input_contents[:]
+    request.inputs[0].contents.bytes_contents.extend(text.encode() for text in TEXTS)
+    assert np.array_equal(rewards_in(stub.ModelInfer(request, timeout=60)), client.score(TEXTS))
+
+
 def test_more_than_fits_into_the_requests_under_way(stub: Any, client: RewardClient) -> None:
     texts = [f"{number} is the reward of a good answer " * 8 for number in range(300)]
     assert np.array_equal(rewards_in(stub.ModelInfer(text_request(texts), timeout=60)), client.score(texts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,15 +52,15 @@ def config_of(model: Path) -> Iterator[Any]:
     file.write_text(text_format.MessageToString(config))
 
 
-def add_liar(repository: Path, name: str, reward: str) -> None:
-    """A reward model whose rewards must not be believed, and the one that scores texts with it."""
+def add_copy(repository: Path, name: str) -> Path:
+    """The model `reward` under another name, with the one that scores texts with it."""
     for suffix in ("", "_text"):
         shutil.copytree(repository / f"reward{suffix}", repository / f"{name}{suffix}")
         with config_of(repository / f"{name}{suffix}") as config:
             config.name = f"{name}{suffix}"
     with config_of(repository / f"{name}_text") as config:
         config.parameters["reward_model"].string_value = name
-    (repository / name / "1" / "model.py").write_text(LIAR.format(reward=reward))
+    return repository / name
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +80,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def own_server(
     checkpoints: list[Path], exported: ExportSummary, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonProcess]:
-    """Two versions of `cut` at a time, and reward models that can't be trusted."""
+    """Two versions of `cut` at a time, reward models that can't be trusted, and one that refuses."""
     copied = tmp_path_factory.mktemp("own") / "repository"
     shutil.copytree(repository, copied)
-    add_liar(copied, "wrong", "1.0")
-    add_liar(copied, "overflown", "np.nan")
+    for name, reward in (("wrong", "1.0"), ("overflown", "np.nan")):
+        (add_copy(copied, name) / "1" / "model.py").write_text(LIAR.format(reward=reward))
+    with config_of(add_copy(copied, "crowded")) as config:
+        config.dynamic_batching.default_queue_policy.max_queue_size = 1
     limits = {"max_length": MAX_LENGTH, "max_request_tokens": 64}
     export(checkpoints[0], ExportOptions(repository=copied, name="cut", truncation="left", **limits))
     export(
@@ -151,10 +154,19 @@ def test_a_reward_that_cant_be_trusted_is_an_error(own_server: TritonProcess, mo
     assert message in body["error"]
 
 
+def test_a_full_queue(own_server: TritonProcess) -> None:
+    status, body = post_texts(
+        own_server.http_url, [f"{number} good answers " * 50 for number in range(300)], "crowded_text"
+    )
+    assert status == 503
+    assert "Exceeds maximum queue size" in body["error"]
+
+
 def test_a_reward_model_that_isnt_loaded(own_server: TritonProcess, own_stub: Any) -> None:
     own_stub.RepositoryModelUnload(RepositoryModelUnloadRequest(model_name="reward"), timeout=60)
     status, body = post_texts(own_server.http_url, ["a"])
-    assert (status, body["error"].partition(". Remedy")[0]) == (503, "model 'reward' (version 1): it isn't loaded")
+    assert status == 503
+    assert re.match(r"model 'reward' \(version 1\): .* is not ready\. Remedy: send the texts again", body["error"])
     own_stub.RepositoryModelLoad(RepositoryModelLoadRequest(model_name="reward"), timeout=60)
     assert post_texts(own_server.http_url, ["a"])[0] == 200
 

@@ -31,6 +31,9 @@ __all__ = ["TritonPythonModel"]
 CALLS = 64
 """Requests that are scored at a time. The others wait."""
 
+UNAVAILABLE = ("not ready", "Exceeds maximum queue size", "Request timeout expired")
+"""Parts of messages whose code Triton loses between its models."""
+
 
 class TritonPythonModel:
     """Triton makes one, in a process of its own."""
@@ -68,7 +71,7 @@ class TritonPythonModel:
 
     def _rewards(self, request: Any) -> npt.NDArray[np.float32]:
         if self.scorer is None:
-            raise _TritonServerError(self.problem, pb_utils.TritonError.UNAVAILABLE)
+            raise _CodedError(self.problem, pb_utils.TritonError.UNAVAILABLE)
         return self.scorer.score(pb_utils.get_input_tensor_by_name(request, "text").as_numpy())
 
     def _infer(self, packed: PackedRequest) -> dict[str, bytes]:
@@ -88,22 +91,21 @@ class TritonPythonModel:
         return {tensor.name(): tensor.as_numpy().tobytes() for tensor in response.output_tensors()}
 
 
-class _TritonServerError(ServerError):
-    """With the code that Triton answers it with."""
+class _CodedError(ServerError):
+    """Carries the code that Triton answers with."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
 
 
-def _failure(model: str, error: Any) -> _TritonServerError:
-    message, code = error.message().rstrip("."), error.code()
-    if "not ready" in message:  # Triton has no code for it here
-        message, code = "it isn't loaded", pb_utils.TritonError.UNAVAILABLE
-    return _TritonServerError(f"{model}: {message}. Remedy: send the texts again; or see the server's log", code)
+def _failure(model: str, error: Any) -> _CodedError:
+    message = error.message().rpartition("Error when running inference: ")[2].rstrip(".")
+    code = pb_utils.TritonError.UNAVAILABLE if any(part in message for part in UNAVAILABLE) else error.code()
+    return _CodedError(f"{model}: {message}. Remedy: send the texts again; or see the server's log", code)
 
 
 def _triton_error(error: Exception) -> Any:
     code = pb_utils.TritonError.INVALID_ARG if isinstance(error, InputError) else pb_utils.TritonError.INTERNAL
     message = str(error) if isinstance(error, RewardServeError) else f"{error!r}. Remedy: see the server's log"
-    return pb_utils.TritonError(message, getattr(error, "code", code))
+    return pb_utils.TritonError(message, error.code if isinstance(error, _CodedError) else code)

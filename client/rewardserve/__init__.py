@@ -1,5 +1,6 @@
 """Scores of RLHF reward models, served by Triton Inference Server."""
 
+from rewardserve._async_client import AsyncRewardClient
 from rewardserve._client import RewardClient
 from rewardserve._contract import Normalization, Parity, RewardContract, Tokenization
 from rewardserve._errors import (
@@ -11,10 +12,12 @@ from rewardserve._errors import (
     DoubledBosError,
     EmptyTextError,
     ExportError,
+    ForkedClientError,
     InputError,
     InvalidTokensError,
     LaunchError,
     MissingExtraError,
+    ModelChangedError,
     ModelNotFoundError,
     NotARewardModelError,
     ParityError,
@@ -31,8 +34,11 @@ from rewardserve._errors import (
     UnsupportedModelError,
     UntrainedHeadError,
 )
+from rewardserve._tls import TLS
 
 __all__ = [
+    "TLS",
+    "AsyncRewardClient",
     "ChatError",
     "ChatTemplateError",
     "CheckpointError",
@@ -41,10 +47,12 @@ __all__ = [
     "DoubledBosError",
     "EmptyTextError",
     "ExportError",
+    "ForkedClientError",
     "InputError",
     "InvalidTokensError",
     "LaunchError",
     "MissingExtraError",
+    "ModelChangedError",
     "ModelNotFoundError",
     "Normalization",
     "NotARewardModelError",

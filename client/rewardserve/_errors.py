@@ -15,6 +15,7 @@ RewardServeError
 │   ├── ModelNotFoundError           the server doesn't serve this model or version
 │   ├── RequestRejectedError         the server refused the request
 │   └── RewardIntegrityError         the answer must not be handed out: NaN, or a foreign fingerprint
+│       └── ModelChangedError        the server serves another model by now
 ├── ContractError                    what is served can't be scored with
 │   ├── NotARewardModelError         the model carries no reward contract
 │   ├── ChatTemplateError            it has no chat template, or one that can't run
@@ -25,6 +26,7 @@ RewardServeError
 ├── ExportError                      an export failed: the repository is as it was
 │   └── ParityError                  the exported graph's rewards differ from the checkpoint's
 ├── LaunchError                      tritonserver can't be found, or didn't start
+├── ForkedClientError                the client was made in another process
 └── MissingExtraError (ImportError)  an optional part of rewardserve isn't installed
 """
 
@@ -46,10 +48,12 @@ __all__ = [
     "DoubledBosError",
     "EmptyTextError",
     "ExportError",
+    "ForkedClientError",
     "InputError",
     "InvalidTokensError",
     "LaunchError",
     "MissingExtraError",
+    "ModelChangedError",
     "ModelNotFoundError",
     "NotARewardModelError",
     "ParityError",
@@ -120,12 +124,17 @@ class ServerError(RewardServeError):
         partial: The rewards that did arrive, float32 [n] in the order of the input, NaN where missing;
             None if the failure came before any reward was asked for.
         missing: Positions, in the input, of the items that have no reward.
+        start: Position, in the input, of `partial`'s first item: 0 but for `score_iter`, which has handed out the
+            rewards before it.
+        retriable: Whether the same may succeed later. The client tried again as long as its timeout allowed.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, retriable: bool = False) -> None:
         super().__init__(message)
         self.partial: NDArray[np.float32] | None = None
         self.missing: Sequence[int] = ()
+        self.start = 0
+        self.retriable = retriable
 
 
 class ServerUnavailableError(ServerError):
@@ -150,6 +159,10 @@ class RequestRejectedError(ServerError):
 
 class RewardIntegrityError(ServerError):
     """The server answered with a reward that must not be handed out: NaN, or of other tokens than those sent."""
+
+
+class ModelChangedError(RewardIntegrityError):
+    """The server serves another model than the one that the client was made for, under the same name and version."""
 
 
 class ContractError(RewardServeError):
@@ -190,6 +203,10 @@ class ParityError(ExportError):
 
 class LaunchError(RewardServeError):
     """Tritonserver can't be found, can't be prepared, or ended before it was ready."""
+
+
+class ForkedClientError(RewardServeError):
+    """The client was made before this process was forked off: gRPC's connections and threads don't survive that."""
 
 
 class MissingExtraError(RewardServeError, ImportError):

@@ -16,7 +16,7 @@ import torch
 from google.protobuf import text_format
 from rewardserve import RewardClient, TruncationWarning
 from rewardserve_export import ExportOptions, ExportSummary, export
-from rewardserve_server import ServeOptions, TritonProcess
+from rewardserve_server import GRPC_ADMIN_HEADER, ServeOptions, TritonProcess
 from support.calls import packed_request
 from support.checkpoints import llama_config, save_huggingface
 from support.text_calls import post_texts, rewards_in, text_request
@@ -25,6 +25,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+ADMIN_KEY = "k" * 24
 MAX_LENGTH = 32
 TEXTS = ["a good answer", "the reward of a good answer is higher " * 9, "a bad one is lower " * 5 + "\n\n", "</s>"]
 
@@ -97,9 +98,10 @@ def own_server(
         with config_of(copied / name) as config:
             config.version_policy.all.SetInParent()
     control = ("--model-control-mode=explicit", "--load-model=*")
-    with TritonProcess(
-        ServeOptions(repository=copied, grpc_port=0, http_port=0, metrics_port=0, extra_args=control)
-    ) as process:
+    options = ServeOptions(
+        repository=copied, grpc_port=0, http_port=0, metrics_port=0, extra_args=control, admin_key=ADMIN_KEY
+    )
+    with TritonProcess(options) as process:
         process.wait_until_ready()
         yield process
 
@@ -163,11 +165,12 @@ def test_a_full_queue(own_server: TritonProcess) -> None:
 
 
 def test_a_reward_model_that_isnt_loaded(own_server: TritonProcess, own_stub: Any) -> None:
-    own_stub.RepositoryModelUnload(RepositoryModelUnloadRequest(model_name="reward"), timeout=60)
+    admin = [(GRPC_ADMIN_HEADER, ADMIN_KEY)]
+    own_stub.RepositoryModelUnload(RepositoryModelUnloadRequest(model_name="reward"), timeout=60, metadata=admin)
     status, body = post_texts(own_server.http_url, ["a"])
     assert status == 503
     assert re.match(r"model 'reward' \(version 1\): .* is not ready\. Remedy: send the texts again", body["error"])
-    own_stub.RepositoryModelLoad(RepositoryModelLoadRequest(model_name="reward"), timeout=60)
+    own_stub.RepositoryModelLoad(RepositoryModelLoadRequest(model_name="reward"), timeout=60, metadata=admin)
     assert post_texts(own_server.http_url, ["a"])[0] == 200
 
 

@@ -23,6 +23,7 @@ _CLIENT_CORE = (
     "_contract.py",
     "_core.py",
     "_errors.py",
+    "_identity.py",
     "_packing.py",
     "_prefixes.py",
     "_tokenizer.py",

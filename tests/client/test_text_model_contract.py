@@ -30,18 +30,30 @@ MAX_LENGTH = 32
 TEXTS = ["a good answer", "the reward of a good answer is higher " * 9, "a bad one is lower " * 5 + "\n\n", "</s>"]
 
 LIAR = """
+import itertools
 import numpy as np
 import triton_python_backend_utils as pb
+from .wire import fingerprints, identified
 
 class TritonPythonModel:
-    def execute(self, requests):
-        return [self.answer(pb.get_input_tensor_by_name(request, "segments").as_numpy()) for request in requests]
+    def initialize(self, args):
+        self.calls = itertools.count()
 
-    def answer(self, segments):
-        rewards = np.full(segments.shape[:2], {reward}, dtype=np.float32)
-        outputs = [pb.Tensor("rewards", rewards), pb.Tensor("fingerprints", np.zeros(segments.shape[:2], np.int32))]
-        return pb.InferenceResponse(outputs)
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        ids, segments = (pb.get_input_tensor_by_name(request, name).as_numpy()[0] for name in ("input_ids", "segments"))
+        rewards = np.full((1, len(segments)), {reward}, dtype=np.float32)
+        true = identified(fingerprints(ids, segments), {identity})[None]
+        told = true if next(self.calls) in {honest} else np.zeros_like(true)
+        return pb.InferenceResponse([pb.Tensor("rewards", rewards), pb.Tensor("fingerprints", told)])
 """
+LIARS = {
+    "wrong": {"reward": "1.0", "honest": "()"},
+    "late": {"reward": "1.0", "honest": "(1,)"},
+    "overflown": {"reward": "np.nan", "honest": "(0,)"},
+}
 
 
 @contextmanager
@@ -84,8 +96,9 @@ def own_server(
     """Two versions of `cut` at a time, reward models that can't be trusted, and one that refuses."""
     copied = tmp_path_factory.mktemp("own") / "repository"
     shutil.copytree(repository, copied)
-    for name, reward in (("wrong", "1.0"), ("overflown", "np.nan")):
-        (add_copy(copied, name) / "1" / "model.py").write_text(LIAR.format(reward=reward))
+    for name, settings in LIARS.items():
+        source = LIAR.format(identity=exported.contract.identity, **settings)
+        (add_copy(copied, name) / "1" / "model.py").write_text(source)
     with config_of(add_copy(copied, "crowded")) as config:
         config.dynamic_batching.default_queue_policy.max_queue_size = 1
     limits = {"max_length": MAX_LENGTH, "max_request_tokens": 64}
@@ -154,6 +167,12 @@ def test_a_reward_that_cant_be_trusted_is_an_error(own_server: TritonProcess, mo
     status, body = post_texts(own_server.http_url, ["a good answer", "a bad one"], f"{model}_text")
     assert status == 500
     assert message in body["error"]
+
+
+def test_an_answer_about_other_tokens_is_asked_for_again(own_server: TritonProcess) -> None:
+    status, body = post_texts(own_server.http_url, ["a good answer", "a bad one"], "late_text")
+    assert status == 200
+    assert body["outputs"][0]["data"] == [1.0, 1.0]
 
 
 def test_a_full_queue(own_server: TritonProcess) -> None:

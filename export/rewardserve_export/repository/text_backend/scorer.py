@@ -76,20 +76,24 @@ class TextScorer:
         under_way: deque[tuple[PackedRequest, Future[dict[str, bytes]]]] = deque()
         for packed in packed_requests(sequences, self._contract, workers=1, share_prefixes=True):
             if len(under_way) == REQUESTS_IN_FLIGHT:
-                _receive(*under_way.popleft(), answers)
+                self._receive(*under_way.popleft(), answers)
             if answers.server_failed:
                 break
             under_way.append((packed, self._threads.submit(self._infer, packed)))
         while under_way:
-            _receive(*under_way.popleft(), answers)
+            self._receive(*under_way.popleft(), answers)
         return answers.result()
 
-
-def _receive(packed: PackedRequest, answer: Future[dict[str, bytes]], answers: Rewards) -> None:
-    try:
-        answers.add_raw(packed, answer.result())
-    except ServerError as error:
-        answers.fail(error)
+    def _receive(self, packed: PackedRequest, answer: Future[dict[str, bytes]], answers: Rewards) -> None:
+        error: ServerError | None
+        try:
+            error = answers.take_raw(packed, answer.result())
+            if error is not None and error.retriable:  # about other tokens than those sent: an accident
+                error = answers.take_raw(packed, self._infer(packed))
+        except ServerError as failure:
+            error = failure
+        if error is not None:
+            answers.fail(error)
 
 
 def _decode(index: int, text: bytes) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import subprocess
-from collections.abc import Sequence
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from rewardserve import RewardClient
 from rewardserve_server import TritonProcess
 
 if TYPE_CHECKING:
     from conftest import Start
+
+SCRIPT = Path(sys.executable).parent / "rewardserve"
 
 
 def test_what_it_prints(start: Start, server: TritonProcess, client: RewardClient) -> None:
@@ -49,5 +54,30 @@ def test_metrics(start: Start, server: TritonProcess, client: RewardClient, text
     assert "upstream_errors_total{" not in response.text
 
 
-def run(script_and_arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(script_and_arguments, capture_output=True, text=True, check=False, timeout=60)
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--model", "reward_tokenizer"], 1, "error: NotARewardModelError: "),
+        (["--tokenizer", "missing.json"], 1, "missing.json"),
+        (["--host", "localhost"], 2, "IPv4"),
+        (["--port", "70000"], 2, "65535"),
+        (["--token", "two words"], 2, "visible ASCII"),
+        (["--timeout", "0"], 2, "timeout"),
+        (["--max-body", "0"], 2, "max-body"),
+    ],
+)
+def test_what_it_does_not_start_with(server: TritonProcess, arguments: list[str], code: int, message: str) -> None:
+    command = [SCRIPT, "gateway", "--url", server.grpc_url, "--port", "0", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert message in ended.stderr
+
+
+def test_a_port_in_use(server: TritonProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        command = [SCRIPT, "gateway", "--url", server.grpc_url, "--port", str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"127.0.0.1:{port} can't be bound" in ended.stderr
+    assert "Remedy" in ended.stderr

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from rewardserve.cli._console import stdout
+from rewardserve._async_client import AsyncRewardClient
+from rewardserve.cli._console import stderr, stdout
 from rewardserve.cli._extras import require
 from rewardserve.cli._server_options import Model, TokenizerFile, Url
 
@@ -47,8 +48,6 @@ def gateway(
     Prometheus, `/docs` describes the bodies. Ctrl-C finishes the calls under way.
     """
     package = require("rewardserve_server.gateway", "gateway")
-    from rewardserve_server.gateway._threads import ThreadedClient
-
     try:
         options = package.GatewayOptions(
             host=host,
@@ -61,17 +60,19 @@ def gateway(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
-    def announce(address: str) -> None:
-        _announce(address, model, url, token is not None)
+    def announce(address: str, problem: str | None) -> None:
+        _announce(address, f"model {model} at {url}", guarded=token is not None)
+        if problem is not None:
+            message = f" {problem}. Calls are answered with 503 until that has passed"
+            stderr().print(Text.assemble(("warning:", "yellow"), message))
 
-    package.run_gateway(
-        ThreadedClient(url, model=model, tokenizer=tokenizer, timeout=timeout), options, on_ready=announce
-    )
+    client = AsyncRewardClient(url, model=model, tokenizer=tokenizer, timeout=timeout)
+    package.run_gateway(client, options, on_ready=announce)
 
 
-def _announce(address: str, model: str, url: str, guarded: bool) -> None:
+def _announce(address: str, served: str, *, guarded: bool) -> None:
     console = stdout()
-    console.print(Text.assemble(("ready", "green"), f": model {model} at {url}"))
+    console.print(Text.assemble(("ready", "green"), f": {served}"))
     console.print(f"  OpenRLHF  {address}/get_reward")
     console.print(f"  vLLM      {address}/classify")
     console.print(f"  health    {address}/health")

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from rewardserve import RewardServeError
+from rewardserve import AsyncRewardClient, RewardServeError
 from starlette.responses import Response
 
 from rewardserve_server.gateway import _classify, _openrlhf
@@ -14,7 +14,7 @@ from rewardserve_server.gateway._errors import failure_response, handle_errors
 from rewardserve_server.gateway._guards import BodyLimit, ConcurrencyLimit, TokenGuard
 from rewardserve_server.gateway._metrics import Metrics, RequestMetrics
 from rewardserve_server.gateway._options import GatewayOptions
-from rewardserve_server.gateway._upstream import Scorer, Upstream
+from rewardserve_server.gateway._upstream import Upstream
 
 __all__ = ["create_app"]
 
@@ -22,7 +22,7 @@ HEALTH = "/health"
 METRICS = "/metrics"
 
 
-def create_app(client: Scorer, options: GatewayOptions) -> FastAPI:
+def create_app(client: AsyncRewardClient, options: GatewayOptions) -> FastAPI:
     """Makes the application, for `run_gateway` or any other ASGI server.
 
     Args:

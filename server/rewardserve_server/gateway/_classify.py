@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter
 from pydantic import (
@@ -119,11 +119,10 @@ def classify_router(upstream: Upstream) -> APIRouter:
 async def _score(upstream: Upstream, given: Input) -> Scored:
     if isinstance(given, str):
         return await upstream.score([given], route=PATH)
-    if given and isinstance(given[0], int):
-        return await upstream.score_tokens([given], route=PATH)
-    if given and isinstance(given[0], list):
-        return await upstream.score_tokens(given, route=PATH)
-    return await upstream.score(given, route=PATH)
+    if not given or isinstance(given[0], str):
+        return await upstream.score(cast("list[str]", given), route=PATH)
+    sequences = [given] if isinstance(given[0], int) else given
+    return await upstream.score_tokens(sequences, route=PATH)
 
 
 def _classifications(scored: Scored) -> list[Classification]:

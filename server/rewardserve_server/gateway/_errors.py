@@ -38,6 +38,14 @@ _STATUS: tuple[tuple[type[RewardServeError], int], ...] = (
 _MAX_FLAWS = 3
 """Flaws of a body that are listed; a list of numbers has one an item."""
 
+_REASONS = {
+    "missing": "is missing",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "model_attributes_type": "must be an object",
+}
+"""Pydantic's types of error, in this project's words."""
+
 
 def error_response(
     status: int, kind: str, message: str, *, index: int | None = None, headers: Mapping[str, str] | None = None
@@ -106,9 +114,4 @@ def _place(error: Mapping[str, Any]) -> str:
 def _reason(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":
         return f"isn't JSON ({error['ctx']['error']})"
-    return {
-        "missing": "is missing",
-        "list_type": "must be a list",
-        "string_type": "must be a string",
-        "model_attributes_type": "must be an object",
-    }.get(error["type"], error["msg"])
+    return _REASONS.get(error["type"]) or str(error["msg"])

@@ -9,16 +9,18 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
-from rewardserve import LaunchError
+from rewardserve import AsyncRewardClient, LaunchError, ServerError
 
 from rewardserve_server.gateway._app import create_app
 from rewardserve_server.gateway._options import GatewayOptions
-from rewardserve_server.gateway._upstream import Scorer
 
 __all__ = ["run_gateway"]
 
 _BACKLOG = 2048
+_CONNECT_SECONDS = 10.0
 _SHUTDOWN_GRACE = 5.0
+
+OnReady = Callable[[str, str | None], None]
 
 
 class _Server(uvicorn.Server):
@@ -33,25 +35,27 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
 
-def run_gateway(client: Scorer, options: GatewayOptions, *, on_ready: Callable[[str], None] | None = None) -> None:
+def run_gateway(client: AsyncRewardClient, options: GatewayOptions, *, on_ready: OnReady | None = None) -> None:
     """Serves HTTP until SIGINT or SIGTERM; calls under way are finished. To be called from the main thread.
 
     Triton needn't be there yet: until it is, calls are answered with 503.
 
     Args:
-        client: An AsyncRewardClient, connected or not. It is closed at the end.
+        client: Scores the texts. It is closed at the end.
         options: Where to listen, whom to let in, and how much.
-        on_ready: Called with the gateway's URL once it takes calls.
+        on_ready: Called once calls are taken, with the gateway's URL, and why Triton doesn't serve the model yet (None
+            if it does).
 
     Raises:
         LaunchError: The port is in use, or can't be bound.
+        ContractError: The model isn't one that rewardserve exported, or the tokenizer isn't its own.
     """
     with _listen(options) as listener, _ignoring_stop_signals():
-        asyncio.run(_serve(client, options, listener, on_ready or (lambda _: None)))
+        asyncio.run(_serve(client, options, listener, on_ready or (lambda *_: None)))
 
 
 async def _serve(
-    client: Scorer, options: GatewayOptions, listener: socket.socket, on_ready: Callable[[str], None]
+    client: AsyncRewardClient, options: GatewayOptions, listener: socket.socket, on_ready: OnReady
 ) -> None:
     config = uvicorn.Config(
         create_app(client, options),
@@ -64,9 +68,22 @@ async def _serve(
     )
     url = "http://{}:{}".format(*listener.getsockname())
     try:
-        await _Server(config, lambda: on_ready(url)).serve([listener])
+        problem = await _try_to_connect(client)
+        await _Server(config, lambda: on_ready(url, problem)).serve([listener])
     finally:
         await client.close()
+
+
+async def _try_to_connect(client: AsyncRewardClient) -> str | None:
+    """Why the client isn't connected: what may still come. What can't, is raised."""
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await client.connect()
+    except TimeoutError:
+        return f"Triton didn't answer within {_CONNECT_SECONDS:g} s"
+    except ServerError as error:
+        return str(error)
+    return None
 
 
 def _listen(options: GatewayOptions) -> socket.socket:

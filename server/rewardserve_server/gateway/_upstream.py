@@ -6,37 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from rewardserve import ContractError, DeadlineExceededError, RewardContract, ServerError
+from rewardserve import AsyncRewardClient, ContractError, DeadlineExceededError, ServerError
 
 from rewardserve_server.gateway._metrics import Metrics
 
-__all__ = ["Scored", "Scorer", "Upstream"]
+__all__ = ["Scored", "Upstream"]
 
 _GRACE = 1.0
 """Seconds behind a call's deadline: the client's own error, which says what it waited for, comes first."""
 
-_HEALTH_TIMEOUT = 5.0
+_HEALTH_TIMEOUT = 2.0
 """Seconds. A server that takes longer to say what it has loaded isn't one to send calls to."""
-
-
-class Scorer(Protocol):
-    """What the gateway needs of an AsyncRewardClient."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def contract(self) -> RewardContract: ...
-    async def connect(self) -> None: ...
-    async def check(self, *, timeout: float) -> None: ...
-    async def tokenize(self, texts: Sequence[str], *, timeout: float) -> list[npt.NDArray[np.int32]]: ...
-    async def score_tokens(
-        self, sequences: Sequence[Sequence[int]] | Sequence[npt.NDArray[np.int32]], *, timeout: float
-    ) -> npt.NDArray[np.float32]: ...
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +59,7 @@ class Upstream:
         metrics: Where texts, tokens and errors are counted.
     """
 
-    def __init__(self, client: Scorer, *, timeout: float, metrics: Metrics) -> None:
+    def __init__(self, client: AsyncRewardClient, *, timeout: float, metrics: Metrics) -> None:
         self._client = client
         self._timeout = timeout
         self._metrics = metrics
@@ -87,7 +71,7 @@ class Upstream:
         return self._client.model
 
     async def connect(self) -> None:
-        """Connects, unless that is done. Calls that come meanwhile wait for the same attempt.
+        """Connects, unless that is done. Calls that come meanwhile share one attempt, and its failure.
 
         Raises:
             ServerError: The server can't be reached, or doesn't serve the model; the next call tries again.
@@ -106,7 +90,7 @@ class Upstream:
         """
         async with self._deadline(_HEALTH_TIMEOUT):
             await self.connect()
-            await self._client.check(timeout=_HEALTH_TIMEOUT)
+            await self._client.ping(timeout=_HEALTH_TIMEOUT)
 
     async def score(self, texts: Sequence[str], *, route: str) -> Scored:
         """Scores whole texts by the model's reward contract.
@@ -122,14 +106,15 @@ class Upstream:
         """
         async with self._call():
             sequences = await self._client.tokenize(texts, timeout=self._timeout)
-            return await self._score(sequences, route)
+            # Arrays of ids are taken as well; like this the tokens are known without tokenizing twice.
+            return await self._score(cast("Sequence[Sequence[int]]", sequences), route)
 
     async def score_tokens(self, sequences: Sequence[Sequence[int]], *, route: str) -> Scored:
         """Scores token ids as they are; else as `score`."""
         async with self._call():
             return await self._score(sequences, route)
 
-    async def _score(self, sequences: Sequence[Sequence[int]] | Sequence[npt.NDArray[np.int32]], route: str) -> Scored:
+    async def _score(self, sequences: Sequence[Sequence[int]], route: str) -> Scored:
         rewards = await self._client.score_tokens(sequences, timeout=self._timeout)
         tokens = sum(map(len, sequences))
         self._metrics.texts.labels(route).inc(len(sequences))

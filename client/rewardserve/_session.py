@@ -142,11 +142,12 @@ class Session:
     def rewards(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> Transfer[npt.NDArray[np.float32]]:
         """A transfer of the sequences, for their rewards."""
         labels = self.contract.labels
-        return self._transfer(sequences, Rewards(len(sequences), len(labels) if labels else None), timeout)
+        answers = Rewards(len(sequences), len(labels) if labels else None, identity=self.contract.identity)
+        return self._transfer(sequences, answers, timeout)
 
     def values(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> Transfer[list[npt.NDArray[np.float32]]]:
         """A transfer of the sequences, for the values at their tokens."""
-        return self._transfer(sequences, Values(len(sequences)), timeout)
+        return self._transfer(sequences, Values(len(sequences), identity=self.contract.identity), timeout)
 
     def require_values(self) -> None:
         """Checks that the model answers values.

@@ -19,7 +19,7 @@ __all__ = ["Scored", "Upstream"]
 _GRACE = 1.0
 """Seconds behind a call's deadline: the client's own error, which says what it waited for, comes first."""
 
-_HEALTH_TIMEOUT = 2.0
+_HEALTH_TIMEOUT = 5.0
 """Seconds. A server that takes longer to say what it has loaded isn't one to send calls to."""
 
 

@@ -124,6 +124,7 @@ def _announce(server: TritonProcess, served: Iterable[str], *, tls: bool, admin:
     console.print(f"  HTTP     {server.http_url}")
     console.print(f"  metrics  {server.metrics_url}")
     console.print(f"  admin    {admin}")
-    if models and not tls:
-        arguments = ["--url", server.grpc_url, "--model", models[0], "Is this text any good?"]
+    if models:
+        security = ["--tls-ca", "CA.pem"] if tls else []
+        arguments = ["--url", server.grpc_url, "--model", models[0], *security, "Is this text any good?"]
         console.print(f"try:\n  rewardserve score {shlex.join(arguments)}")

@@ -147,18 +147,20 @@ def test_a_request_that_waits_too_long_in_the_queue(own_server: TritonProcess) -
 
 
 def test_a_model_that_was_unloaded(own_server: TritonProcess) -> None:
-    with RewardClient(own_server.grpc_url, model="crowded") as client:
-        with grpc.insecure_channel(own_server.grpc_url) as channel:
-            stub, admin = GRPCInferenceServiceStub(channel), ((GRPC_ADMIN_HEADER, ADMIN_KEY),)
-            stub.RepositoryModelUnload(RepositoryModelUnloadRequest(model_name="crowded"), timeout=60, metadata=admin)
-            with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
-                client.score_tokens([[1]], timeout=0.5)
-            with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
-                RewardClient(own_server.grpc_url, model="crowded")
-            with ThreadPoolExecutor(1) as thread:
-                waiting = thread.submit(client.score_tokens, [[1]], timeout=120)
-                stub.RepositoryModelLoad(RepositoryModelLoadRequest(model_name="crowded"), timeout=60, metadata=admin)
-                assert waiting.result().shape == (1,), "a model that is loaded again costs time"
+    with (
+        RewardClient(own_server.grpc_url, model="crowded") as client,
+        grpc.insecure_channel(own_server.grpc_url) as channel,
+    ):
+        stub, admin = GRPCInferenceServiceStub(channel), ((GRPC_ADMIN_HEADER, ADMIN_KEY),)
+        stub.RepositoryModelUnload(RepositoryModelUnloadRequest(model_name="crowded"), timeout=60, metadata=admin)
+        with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
+            client.score_tokens([[1]], timeout=0.5)
+        with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
+            RewardClient(own_server.grpc_url, model="crowded")
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(client.score_tokens, [[1]], timeout=120)
+            stub.RepositoryModelLoad(RepositoryModelLoadRequest(model_name="crowded"), timeout=60, metadata=admin)
+            assert waiting.result().shape == (1,), "a model that is loaded again costs time"
 
 
 def test_a_server_that_wants_credentials(exported: ExportSummary, repository: Path) -> None:

@@ -158,6 +158,14 @@ class Session:
         if not self.contract.values:
             raise ContractError(f"model {self._options.model!r} answers no values. Remedy: export it with --values")
 
+    def ping(self, timeout: float) -> None:
+        """Asks whether the server answers, and has this version of the model loaded.
+
+        Raises:
+            ServerError: It hasn't.
+        """
+        self._connection.settings(self._options.model, self.version, timeout)
+
     def send(self, request: ModelInferRequest, timeout: float) -> InferCall:
         """Sends a request and returns at once."""
         return self._connection.infer(request, timeout)

@@ -1,5 +1,6 @@
 """Scores of RLHF reward models, served by Triton Inference Server."""
 
+from rewardserve._async_client import AsyncRewardClient
 from rewardserve._client import RewardClient
 from rewardserve._contract import Normalization, Parity, RewardContract, Tokenization
 from rewardserve._errors import (
@@ -11,6 +12,7 @@ from rewardserve._errors import (
     DoubledBosError,
     EmptyTextError,
     ExportError,
+    ForkedClientError,
     InputError,
     InvalidTokensError,
     LaunchError,
@@ -31,8 +33,11 @@ from rewardserve._errors import (
     UnsupportedModelError,
     UntrainedHeadError,
 )
+from rewardserve._tls import TLS
 
 __all__ = [
+    "TLS",
+    "AsyncRewardClient",
     "ChatError",
     "ChatTemplateError",
     "CheckpointError",
@@ -41,6 +46,7 @@ __all__ = [
     "DoubledBosError",
     "EmptyTextError",
     "ExportError",
+    "ForkedClientError",
     "InputError",
     "InvalidTokensError",
     "LaunchError",

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rewardserve import _core
-from rewardserve._answers import Answers, Result, Rewards, Values
-from rewardserve._contract import RewardContract, tokenizer_model
-from rewardserve._errors import ContractError
-from rewardserve._exchange import exchange
-from rewardserve._pairs import join_pairs
-from rewardserve._tokenizer import Encoder, load_tokenizer
+from rewardserve._answers import Result
+from rewardserve._contract import RewardContract
+from rewardserve._errors import InputError, ServerError
+from rewardserve._exchange import Exchange
+from rewardserve._session import DEFAULT_TIMEOUT, ClientOptions, Session
+from rewardserve._stream import WINDOWS_UNDER_WAY, Outcome, Window, windows
+from rewardserve._tls import TLS
+from rewardserve._transfer import Transfer
 
 __all__ = ["RewardClient"]
-
-DEFAULT_TIMEOUT = 300.0
-"""Seconds. A queue of full batches on a CPU takes minutes; no healthy server takes more."""
 
 
 class RewardClient:
@@ -31,63 +30,71 @@ class RewardClient:
     The client reads the model's reward contract from the server and obeys it: which tokenizer, which special tokens,
     how long. It may be shared between threads; their requests merge into the server's batches.
 
+    A request that fails in passing (a full queue, a lost connection, a server that is being restarted) is sent again,
+    to another replica where there are several, until its timeout is over.
+
     Args:
-        url: `host:port` of the server's gRPC endpoint.
+        url: `host:port` of the server's gRPC endpoint. Several of them, or gRPC's name of a group (`dns:///host:port`,
+            such as a headless Kubernetes service), are replicas: the same model, to which requests go in turn. The
+            hosts of several are looked up once; those of a name again whenever a connection is lost.
         model: The model's name in the server's repository.
         tokenizer: A `tokenizer.json`, or a directory with one; it must be the exported one. None takes it from the
             local cache, or from the server.
-        timeout: Seconds that each request to the server may take.
+        timeout: Seconds that each request to the server may take, however often it is sent.
         share_prefixes: Whether sequences of one call that begin alike have that part computed once, and equal ones
             everything, where that saves work. Rewards are the same up to rounding. Encoders never share.
+        max_tokens_in_flight: Tokens that one call may have sent without an answer yet; by default those of 64 full
+            requests a replica.
+        tls: Secures the connection; None sends everything in the clear.
+        token: A bearer token for a proxy before the server. Without `tls` anybody on the way can read it.
+        headers: More headers to send, such as the `triton-grpc-protocol-…` of a restricted protocol.
 
     Raises:
         ServerError: The server can't be reached, or doesn't serve the model.
         ContractError: The model isn't one that rewardserve exported, or the tokenizer isn't its own.
-        ValueError: The timeout isn't a positive, finite number.
+        ValueError: An argument is outside its range.
+        OSError: A file of `tls` can't be read.
 
     Example:
         >>> with RewardClient("localhost:8001") as client:  # doctest: +SKIP
         ...     rewards = client.score(["2 + 2?\nIt is 4.", "2 + 2?\nIt is 5."])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is keyword-only but the first
         self,
-        url: str = "localhost:8001",
+        url: str | Sequence[str] = "localhost:8001",
         *,
         model: str = "reward",
         tokenizer: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         share_prefixes: bool = True,
+        max_tokens_in_flight: int | None = None,
+        tls: TLS | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        from rewardserve._connection import Connection
-
-        self._model = model
-        self._timeout = _core.check_timeout(timeout)
-        self._share_prefixes = share_prefixes
-        self._tokenizer_path = tokenizer
-        self._encoder: Encoder | None = None
-        self._encoder_lock = threading.Lock()
-        self._connection = Connection(url)
-        try:
-            self._version = self._connection.latest_version(model, timeout)
-            settings = self._connection.settings(model, self._version, timeout)
-            self._contract = RewardContract.from_parameters(settings.parameters, model=model, version=self._version)
-            self._workers = settings.instances
-            if tokenizer is not None:
-                self._get_encoder(timeout)
-        except BaseException:
-            self.close()
-            raise
+        self._options = ClientOptions(
+            url=url,
+            model=model,
+            tokenizer=tokenizer,
+            timeout=timeout,
+            share_prefixes=share_prefixes,
+            max_tokens_in_flight=max_tokens_in_flight,
+            tls=tls,
+            token=token,
+            headers=headers,
+        )
+        self._session = Session(self._options)
 
     @property
     def contract(self) -> RewardContract:
         """The served model's reward contract."""
-        return self._contract
+        return self._session.contract
 
     @property
     def version(self) -> str:
         """The model version that this client scores with, whatever is loaded later."""
-        return self._version
+        return self._session.version
 
     def score(self, texts: Sequence[str], *, timeout: float | None = None) -> npt.NDArray[np.float32]:
         """Scores texts.
@@ -107,8 +114,36 @@ class RewardClient:
         Warns:
             TruncationWarning: Texts were cut, where the contract says so.
         """
-        sequences = self._tokenize(texts, timeout)
-        return self._score(sequences, self._timeout if timeout is None else timeout)
+        timeout = self._session.timeout(timeout)
+        return self._run(self._session.rewards(self._session.encode(texts, timeout), timeout))
+
+    def score_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        timeout: float | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Any]:
+        """Scores a stream of texts, in windows of some hundred; memory stays flat, however many there are.
+
+        Args:
+            texts: As for `score`; read only as far as the rewards are taken, but for about a thousand.
+            timeout: Seconds that each request to the server may take; the client's by default.
+            progress: Called with the number of rewards that are there, whenever there are more.
+
+        Yields:
+            One reward a text, in order: float32, or float32 [K] where the contract names K labels.
+
+        Raises:
+            InputError: A text can't be scored. The rewards of those before it were handed out.
+            ServerError: As for `score`. The rewards before the first one missing were handed out; `.partial` holds
+                what arrived behind it, from position `.start` on.
+            ContractError: The tokenizer, fetched on the first call, isn't the model's own.
+
+        Warns:
+            TruncationWarning: Texts were cut, where the contract says so.
+        """
+        return self._stream(texts, self._session.timeout(timeout), progress)
 
     def score_pairs(
         self, prompts: Sequence[str], responses: Sequence[str], *, timeout: float | None = None
@@ -134,8 +169,9 @@ class RewardClient:
         Warns:
             TruncationWarning: Pairs were cut, where the contract says so.
         """
-        sequences = self._tokenize(join_pairs(prompts, responses, self._contract.tokenization), timeout)
-        return self._score(sequences, self._timeout if timeout is None else timeout)
+        timeout = self._session.timeout(timeout)
+        sequences = self._session.encode(self._session.join(prompts, responses), timeout)
+        return self._run(self._session.rewards(sequences, timeout))
 
     def score_chat(
         self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, timeout: float | None = None
@@ -162,11 +198,9 @@ class RewardClient:
         Warns:
             TruncationWarning: Conversations were cut, where the contract says so.
         """
-        from rewardserve._chat import render_chats
-
-        texts = render_chats(conversations, self._contract.tokenization)
-        sequences = self._tokenize(texts, timeout, chat=True)
-        return self._score(sequences, self._timeout if timeout is None else timeout)
+        timeout = self._session.timeout(timeout)
+        sequences = self._session.encode(self._session.render(conversations), timeout, chat=True)
+        return self._run(self._session.rewards(sequences, timeout))
 
     def score_tokens(
         self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None
@@ -184,8 +218,8 @@ class RewardClient:
             InputError: A sequence is empty, too long, or outside the vocabulary; nothing was sent.
             ServerError: Some rewards are missing; `.partial` holds the others.
         """
-        timeout = self._timeout if timeout is None else _core.check_timeout(timeout)
-        return self._score(_core.check_tokens(sequences, self._contract), timeout)
+        timeout = self._session.timeout(timeout)
+        return self._run(self._session.rewards(self._session.check(sequences), timeout))
 
     def values(self, texts: Sequence[str], *, timeout: float | None = None) -> list[npt.NDArray[np.float32]]:
         """The value head's output at every token of each text: where its reward comes from.
@@ -202,11 +236,9 @@ class RewardClient:
             InputError: A text is empty, too long, or no string; nothing was sent.
             ServerError: Some values are missing; `.partial` holds the last value of each of the others.
         """
-        if not self._contract.values:
-            raise ContractError(f"model {self._model!r} answers no values. Remedy: export it with --values")
-        sequences = self._tokenize(texts, timeout)
-        answers = Values(len(sequences))
-        return self._collect(sequences, answers, self._timeout if timeout is None else timeout)
+        timeout = self._session.timeout(timeout)
+        self._session.require_values()
+        return self._run(self._session.values(self._session.encode(texts, timeout), timeout))
 
     def tokenize(self, texts: Sequence[str], *, timeout: float | None = None) -> list[npt.NDArray[np.int32]]:
         """The token ids that `score` sends for texts, by the model's reward contract.
@@ -222,11 +254,11 @@ class RewardClient:
             InputError: A text is empty, too long, or no string.
             ContractError: The tokenizer, fetched on the first call, isn't the model's own.
         """
-        return self._tokenize(texts, timeout)
+        return self._session.encode(texts, self._session.timeout(timeout))
 
     def close(self) -> None:
         """Closes the connection. Calls under way in other threads end with a ServerError that keeps what they have."""
-        self._connection.close()
+        self._session.close()
 
     def __enter__(self) -> RewardClient:
         return self
@@ -236,40 +268,68 @@ class RewardClient:
     ) -> None:
         self.close()
 
-    def _tokenize(
-        self, texts: Sequence[str], timeout: float | None, *, chat: bool = False
-    ) -> list[npt.NDArray[np.int32]]:
-        timeout = self._timeout if timeout is None else _core.check_timeout(timeout)
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list, not one string. Remedy: pass [text]")
-        if not len(texts):
-            return []
-        return _core.encode_texts(self._get_encoder(timeout), texts, self._contract, chat=chat)
+    def __getstate__(self) -> ClientOptions:
+        return self._options  # pickled, it connects anew where it is unpickled
 
-    def _score(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> npt.NDArray[np.float32]:
-        labels = self._contract.labels
-        return self._collect(sequences, Rewards(len(sequences), len(labels) if labels else None), timeout)
+    def __setstate__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._session = Session(options)
 
-    def _collect(self, sequences: list[npt.NDArray[np.int32]], answers: Answers[Result], timeout: float) -> Result:
-        packed_requests = _core.packed_requests(
-            sequences, self._contract, workers=self._workers, share_prefixes=self._share_prefixes
-        )
-        requests = (
-            (packed, _core.infer_request(packed, self._model, self._version, answers.outputs))
-            for packed in packed_requests
-        )
-        return exchange(requests, lambda request: self._connection.infer(request, timeout), answers)
+    def _run(self, transfer: Transfer[Result]) -> Result:
+        return Exchange(transfer, self._session.send).run()
 
-    def _get_encoder(self, timeout: float) -> Encoder:
-        with self._encoder_lock:
-            if self._encoder is None:
-                tokenization = self._contract.tokenization
-                tokenizer = load_tokenizer(
-                    tokenization.tokenizer_sha256,
-                    self._tokenizer_path,
-                    lambda: self._connection.tokenizer(
-                        tokenizer_model(self._model), tokenization.tokenizer_sha256, timeout
-                    ),
-                )
-                self._encoder = Encoder(tokenizer, tokenization)
-            return self._encoder
+    def _stream(self, texts: Iterable[str], timeout: float, progress: Callable[[int], None] | None) -> Iterator[Any]:
+        under_way: deque[tuple[_WindowCall, Future[Outcome]]] = deque()
+        cut, more, done = windows(texts), True, 0
+        with ThreadPoolExecutor(WINDOWS_UNDER_WAY, thread_name_prefix="rewardserve") as pool:
+            try:
+                while True:
+                    while more and len(under_way) < WINDOWS_UNDER_WAY:
+                        if (window := next(cut, None)) is None:
+                            more = False
+                        else:
+                            call = _WindowCall(self._session, timeout)
+                            under_way.append((call, pool.submit(call.score, window)))
+                    if not under_way:
+                        return
+                    outcome = under_way[0][1].result()
+                    under_way.popleft()
+                    done += len(outcome.rewards)
+                    if progress is not None:
+                        progress(done)
+                    yield from outcome.rewards
+                    if outcome.error is not None:
+                        raise outcome.error
+            finally:
+                for call, _ in under_way:
+                    call.interrupt()
+
+
+class _WindowCall:
+    """One window of a stream, scored in a thread."""
+
+    def __init__(self, session: Session, timeout: float) -> None:
+        self._session = session
+        self._timeout = timeout
+        self._exchange: Exchange[npt.NDArray[np.float32]] | None = None
+        self._interrupted = False
+
+    def score(self, window: Window) -> Outcome:
+        """Scores as much of a window as can be."""
+        try:
+            sequences = self._session.encode(window.texts, self._timeout, start=window.start)
+        except InputError as error:
+            return self.score(window.before(error)).followed_by(error)
+        self._exchange = Exchange(self._session.rewards(sequences, self._timeout), self._session.send)
+        if self._interrupted:
+            self._exchange.interrupt()
+        try:
+            return Outcome(rewards=self._exchange.run())
+        except ServerError as error:
+            return Outcome.of_failure(window, error)
+
+    def interrupt(self) -> None:
+        """From another thread: nobody waits for the rewards any more."""
+        self._interrupted = True
+        if self._exchange is not None:
+            self._exchange.interrupt()

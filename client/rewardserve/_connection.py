@@ -1,8 +1,8 @@
-"""A gRPC connection to one Triton server: the calls that a reward client makes."""
+"""A gRPC connection to one Triton server, or to several alike: the calls that a reward client makes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,15 @@ import grpc
 from tritonclient.grpc.service_pb2 import ModelConfigRequest, ModelInferRequest, ModelMetadataRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from rewardserve._channel import call_metadata, open_channel
 from rewardserve._errors import ModelNotFoundError, NotARewardModelError, ServerError
 from rewardserve._grpc_errors import translate
+from rewardserve._tls import TLS
 
 if TYPE_CHECKING:
     from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 __all__ = ["Connection", "InferCall", "ModelSettings"]
-
-# gRPC receives 4 MiB by default, less than a large tokenizer.json. The server sets limits of its own.
-_CHANNEL_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +63,9 @@ class InferCall:
                 grpc.StatusCode.CANCELLED, self._future.details(), url=self._url, model=self._model
             ) from error
 
-    def when_done(self, callback: Callable[[InferCall], None]) -> None:
+    def when_done(self, callback: Callable[[], None]) -> None:
         """Has the callback called, in a thread of gRPC's, once `result` doesn't wait any more."""
-        self._future.add_done_callback(lambda _: callback(self))
+        self._future.add_done_callback(lambda _: callback())
 
     def cancel(self) -> None:
         """Tells the server that nobody waits for the answer."""
@@ -77,12 +76,24 @@ class Connection:
     """Safe to share between threads, as gRPC's channels are.
 
     Args:
-        url: `host:port` of the server's gRPC endpoint.
+        url: As for `RewardClient`.
+        tls: As for `RewardClient`.
+        token: As for `RewardClient`.
+        headers: As for `RewardClient`.
+
+    Attributes:
+        url: For messages.
+        replicas: Servers behind the connection.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._channel = grpc.insecure_channel(url, options=_CHANNEL_OPTIONS)
+    def __init__(
+        self, url: str | Sequence[str], *, tls: TLS | None, token: str | None, headers: Mapping[str, str] | None
+    ) -> None:
+        self._metadata = call_metadata(token, headers)
+        opened = open_channel(url, tls)
+        self.url = opened.url
+        self.replicas = opened.replicas
+        self._channel = opened.channel
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def close(self) -> None:
@@ -123,7 +134,7 @@ class Connection:
             ServerError: The connection is closed. What else goes wrong is told by the call's result.
         """
         try:
-            future = self._stub.ModelInfer.future(request, timeout=timeout)
+            future = self._stub.ModelInfer.future(request, timeout=timeout, metadata=self._metadata)
         except ValueError as error:  # gRPC's answer on a closed channel
             raise _closed(error) from error
         return InferCall(future, url=self.url, model=request.model_name)
@@ -149,7 +160,7 @@ class Connection:
 
     def _call(self, method: Any, request: Any, model: str, timeout: float) -> Any:
         try:
-            return method(request, timeout=timeout)
+            return method(request, timeout=timeout, metadata=self._metadata)
         except ValueError as error:  # gRPC's answer on a closed channel
             raise _closed(error) from error
         except grpc.RpcError as error:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["check_timeout", "check_tokens", "encode_texts", "infer_request", "packed_requests"]
 
 
+_TEXTS_AT_ONCE = 1024
+"""Texts tokenized together: what a tokenizer makes of a text takes many times the memory of its ids."""
+
+
 def check_timeout(timeout: float) -> float:
     """Gives the timeout back.
 
@@ -38,7 +42,7 @@ def check_timeout(timeout: float) -> float:
 
 
 def encode_texts(
-    encoder: Encoder, texts: Sequence[str], contract: RewardContract, *, chat: bool = False
+    encoder: Encoder, texts: Sequence[str], contract: RewardContract, *, chat: bool = False, start: int = 0
 ) -> list[npt.NDArray[np.int32]]:
     """Tokenizes texts by the contract; warns with a TruncationWarning where it cut some.
 
@@ -47,15 +51,21 @@ def encode_texts(
         texts: Whole texts.
         contract: The served model's.
         chat: Whether the texts are rendered conversations.
+        start: Position of the first text, for errors and warnings.
 
     Raises:
         InputError: A text can't be scored.
     """
-    encoded, truncated = encoder.encode(texts, chat=chat)
-    sequences = [np.array(ids, dtype=np.int32) for ids in encoded]
-    for index, ids in enumerate(sequences):
-        remedy = "Remedy: export the model with the tokenizer it was trained with, which knows no more tokens than it"
-        _check_vocabulary(index, ids, contract.vocab_size, remedy)
+    remedy = "Remedy: export the model with the tokenizer it was trained with, which knows no more tokens than it"
+    sequences: list[npt.NDArray[np.int32]] = []
+    truncated: list[int] = []
+    for first in range(0, len(texts), _TEXTS_AT_ONCE):
+        encoded, cut = encoder.encode(texts[first : first + _TEXTS_AT_ONCE], chat=chat, start=start + first)
+        for index, ids in enumerate(encoded, start + first):
+            sequence = np.array(ids, dtype=np.int32)
+            _check_vocabulary(index, sequence, contract.vocab_size, remedy)
+            sequences.append(sequence)
+        truncated += cut
     if truncated:
         count = "1 text was" if len(truncated) == 1 else f"{len(truncated)} texts were"
         shown = ", ".join(map(str, truncated[:10])) + (", …" if len(truncated) > 10 else "")

@@ -25,6 +25,7 @@ RewardServeError
 ├── ExportError                      an export failed: the repository is as it was
 │   └── ParityError                  the exported graph's rewards differ from the checkpoint's
 ├── LaunchError                      tritonserver can't be found, or didn't start
+├── ForkedClientError                the client was made in another process
 └── MissingExtraError (ImportError)  an optional part of rewardserve isn't installed
 """
 
@@ -46,6 +47,7 @@ __all__ = [
     "DoubledBosError",
     "EmptyTextError",
     "ExportError",
+    "ForkedClientError",
     "InputError",
     "InvalidTokensError",
     "LaunchError",
@@ -120,12 +122,17 @@ class ServerError(RewardServeError):
         partial: The rewards that did arrive, float32 [n] in the order of the input, NaN where missing;
             None if the failure came before any reward was asked for.
         missing: Positions, in the input, of the items that have no reward.
+        start: Position, in the input, of `partial`'s first item: 0 but for `score_iter`, which has handed out the
+            rewards before it.
+        retriable: Whether the same may succeed later. The client tried again as long as its timeout allowed.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, retriable: bool = False) -> None:
         super().__init__(message)
         self.partial: NDArray[np.float32] | None = None
         self.missing: Sequence[int] = ()
+        self.start = 0
+        self.retriable = retriable
 
 
 class ServerUnavailableError(ServerError):
@@ -190,6 +197,10 @@ class ParityError(ExportError):
 
 class LaunchError(RewardServeError):
     """Tritonserver can't be found, can't be prepared, or ended before it was ready."""
+
+
+class ForkedClientError(RewardServeError):
+    """The client was made before this process was forked off: gRPC's connections and threads don't survive that."""
 
 
 class MissingExtraError(RewardServeError, ImportError):

@@ -20,7 +20,8 @@ _CHECK_ADDRESS = (
 )
 _CHECK_MODEL = "Remedy: check the model's name and version, and the server's log for why it isn't loaded"
 _SLOW = "Remedy: raise the client's timeout, or add server instances"
-_CREDENTIALS = "Remedy: this client sends no credentials; serve without --grpc-restricted-protocol"
+_CREDENTIALS = "Remedy: pass the client the server's credentials: tls=, token= or headers="
+_RESTART = "The model's process ended on the server, which starts it again. Remedy: see the server's log"
 _SERVER_LOG = "Remedy: see the server's log"
 
 _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
@@ -41,14 +42,20 @@ _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
     ),
 }
 
-# Triton answers UNAVAILABLE for much besides a lost connection: only its message tells.
-_UNAVAILABLE_BY_MESSAGE: tuple[tuple[str, type[ServerError], str], ...] = (
+# Triton answers UNAVAILABLE and INTERNAL for much: only its message tells.
+_BY_MESSAGE: tuple[tuple[str, type[ServerError], str], ...] = (
     ("Exceeds maximum queue size", ServerOverloadedError, "Remedy: send less at once, or add server instances"),
     ("Request timeout expired", ServerOverloadedError, "Remedy: send less at once, or add server instances"),
     ("is not at ready state", ModelNotFoundError, _CHECK_MODEL),
     ("has no available versions", ModelNotFoundError, _CHECK_MODEL),
     ("expecting header", RequestRejectedError, _CREDENTIALS),
+    ("tub process", ServerUnavailableError, _RESTART),
 )
+
+_MESSAGE_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
+
+# What passes by itself: a queue that is full, a server or a model that is being restarted.
+_PASSING = (ServerUnavailableError, ServerOverloadedError)
 
 
 def translate(code: grpc.StatusCode, details: str | None, *, url: str, model: str) -> ServerError:
@@ -62,8 +69,10 @@ def translate(code: grpc.StatusCode, details: str | None, *, url: str, model: st
     """
     details = (details or "no details").rstrip(". ")
     error, remedy = _BY_CODE.get(code, (RequestRejectedError, _SERVER_LOG))
-    if code is grpc.StatusCode.UNAVAILABLE:
-        for part, by_message, by_message_remedy in _UNAVAILABLE_BY_MESSAGE:
+    if code in _MESSAGE_CODES:
+        for part, by_message, by_message_remedy in _BY_MESSAGE:
             if part in details:
                 error, remedy = by_message, by_message_remedy
-    return error(f"{url}, model {model!r}: {code.name}: {details}. {remedy}")
+    not_ready = code is grpc.StatusCode.UNAVAILABLE and error is ModelNotFoundError
+    retriable = not_ready or (issubclass(error, _PASSING) and code is not grpc.StatusCode.UNIMPLEMENTED)
+    return error(f"{url}, model {model!r}: {code.name}: {details}. {remedy}", retriable=retriable)

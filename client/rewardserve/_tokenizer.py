@@ -131,12 +131,13 @@ class Encoder:
             # The tokenizer cuts the text, not the special tokens that it puts around it.
             tokenizer.enable_truncation(tokenization.max_length, direction=tokenization.truncation)
 
-    def encode(self, texts: Sequence[str], *, chat: bool = False) -> tuple[list[list[int]], list[int]]:
+    def encode(self, texts: Sequence[str], *, chat: bool = False, start: int = 0) -> tuple[list[list[int]], list[int]]:
         """Tokenizes texts in one batch.
 
         Args:
             texts: Whole texts.
             chat: Whether they are rendered conversations: then special tokens are in the text already.
+            start: Position of the first text, from which all are counted.
 
         Returns:
             The token ids of each text, and the positions of the texts that were truncated.
@@ -149,11 +150,11 @@ class Encoder:
         """
         rules = self._tokenization
         encodings = self._tokenizer.encode_batch_fast(
-            [self._prepare(index, text, chat) for index, text in enumerate(texts)],
+            [self._prepare(index, text, chat) for index, text in enumerate(texts, start)],
             add_special_tokens=rules.add_special_tokens and not chat,
         )
-        truncated = [index for index, encoding in enumerate(encodings) if encoding.overflowing]
-        return [self._finish(index, encoding.ids, chat) for index, encoding in enumerate(encodings)], truncated
+        truncated = [index for index, encoding in enumerate(encodings, start) if encoding.overflowing]
+        return [self._finish(index, encoding.ids, chat) for index, encoding in enumerate(encodings, start)], truncated
 
     def _prepare(self, index: int, text: str, chat: bool) -> str:
         if not isinstance(text, str):

@@ -38,13 +38,13 @@ def assert_partial(error: ServerError, client: RewardClient) -> None:
 def spy_on_calls(client: RewardClient, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The calls that a client starts, as they are."""
     calls: list[Any] = []
-    infer = client._connection.infer
+    infer = client._session._connection.infer
 
     def infer_and_note(*arguments: Any) -> Any:
         calls.append(infer(*arguments))
         return calls[-1]
 
-    monkeypatch.setattr(client._connection, "infer", infer_and_note)
+    monkeypatch.setattr(client._session._connection, "infer", infer_and_note)
     return calls
 
 
@@ -52,14 +52,14 @@ def test_after_a_missed_deadline_no_more_is_sent(client: RewardClient, monkeypat
     sent = spy_on_calls(client, monkeypatch)
     with pytest.raises(DeadlineExceededError) as raised:
         client.score_tokens(LONG_CALL, timeout=1e-6)
-    assert len(sent) == 64
+    assert len(sent) == 64 * client.contract.max_request_tokens // 512, "one sequence of 512 tokens a request"
     assert list(raised.value.missing) == list(range(len(LONG_CALL)))
 
 
 def test_a_request_that_is_refused_costs_only_its_own_items(client: RewardClient) -> None:
     sequences = random_sequences(6, [200] * 300)
     expected = np.append(client.score_tokens(sequences), 0)
-    client._contract = dataclasses.replace(client.contract, vocab_size=1000)  # the check here lets 400 pass
+    client._session.contract = dataclasses.replace(client.contract, vocab_size=1000)  # the check here lets 400 pass
     sequences[100][5] = 400
     sequences.append(sequences[100])
     with pytest.raises(
@@ -121,8 +121,8 @@ def test_killing_the_server_in_mid_call_keeps_what_arrived(repository: Path, cli
         other = RewardClient(process.grpc_url)
         killing = in_mid_call(process.grpc_url, process.kill)
         with pytest.raises(ServerUnavailableError, match="Remedy: check the address") as raised:
-            other.score_tokens(LONG_CALL)
+            other.score_tokens(LONG_CALL, timeout=3)
         killing.join()
         assert_partial(raised.value, client)
         with pytest.raises(ServerUnavailableError):
-            other.score_tokens([[1]])
+            other.score_tokens([[1]], timeout=0.5)

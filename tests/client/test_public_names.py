@@ -63,7 +63,8 @@ def test_every_module_lists_its_names(name: str) -> None:
 
 
 def test_the_package_reexports_exactly_the_public_modules() -> None:
-    public = [importlib.import_module(f"rewardserve.{name}") for name in ("_client", "_contract", "_errors")]
+    modules = ("_async_client", "_client", "_contract", "_errors", "_tls")
+    public = [importlib.import_module(f"rewardserve.{name}") for name in modules]
     names = {name for module in public for name in module.__all__}
     assert set(rewardserve.__all__) == names
     assert len(rewardserve.__all__) == len(names)

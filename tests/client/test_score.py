@@ -94,7 +94,7 @@ def test_a_text_that_cant_be_scored(
 
 def test_the_truncation_warning_points_at_the_caller(client: RewardClient) -> None:
     rules = dataclasses.replace(client.contract.tokenization, max_length=4, truncation="right")
-    client._contract = dataclasses.replace(client.contract, tokenization=rules)
+    client._session.contract = dataclasses.replace(client.contract, tokenization=rules)
     with pytest.warns(TruncationWarning, match="items 1") as caught:
         rewards = client.score(["abcd", "abcdefgh"])
     assert [warning.filename for warning in caught] == [__file__]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from rewardserve import (
@@ -119,12 +120,17 @@ def test_a_server_that_never_answers() -> None:
             RewardClient(url, timeout=0.2)
 
 
-def test_a_full_queue(own_server: TritonProcess) -> None:
+def test_a_full_queue_costs_time_and_no_reward(own_server: TritonProcess, client: RewardClient) -> None:
+    with RewardClient(own_server.grpc_url, model="crowded") as crowding:
+        assert np.array_equal(crowding.score_tokens(LONG_CALL[:100]), client.score_tokens(LONG_CALL[:100]))
+
+
+def test_a_queue_that_stays_full(own_server: TritonProcess) -> None:
     with (
         RewardClient(own_server.grpc_url, model="crowded") as client,
         pytest.raises(ServerOverloadedError, match=r"Exceeds maximum queue size.*Remedy: send less at once"),
     ):
-        client.score_tokens(LONG_CALL)
+        client.score_tokens(LONG_CALL, timeout=1)
 
 
 def test_a_request_that_waits_too_long_in_the_queue(own_server: TritonProcess) -> None:
@@ -132,7 +138,7 @@ def test_a_request_that_waits_too_long_in_the_queue(own_server: TritonProcess) -
         RewardClient(own_server.grpc_url, model="impatient") as client,
         pytest.raises(ServerOverloadedError, match=r"Request timeout expired.*Remedy: send less at once"),
     ):
-        client.score_tokens(LONG_CALL)
+        client.score_tokens(LONG_CALL, timeout=1)
 
 
 def test_a_model_that_was_unloaded(own_server: TritonProcess) -> None:
@@ -142,7 +148,7 @@ def test_a_model_that_was_unloaded(own_server: TritonProcess) -> None:
                 RepositoryModelUnloadRequest(model_name="crowded"), timeout=60
             )
         with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
-            client.score_tokens([[1]])
+            client.score_tokens([[1]], timeout=0.5)
         with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
             RewardClient(own_server.grpc_url, model="crowded")
 
@@ -150,5 +156,7 @@ def test_a_model_that_was_unloaded(own_server: TritonProcess) -> None:
 def test_a_server_that_wants_credentials(exported: ExportSummary, repository: Path) -> None:
     with TritonProcess(options(repository, "--grpc-restricted-protocol=metadata:key=secret")) as process:
         process.wait_until_ready()
-        with pytest.raises(RequestRejectedError, match="Remedy: this client sends no credentials"):
+        with pytest.raises(RequestRejectedError, match="Remedy: pass the client the server's credentials"):
             RewardClient(process.grpc_url)
+        with RewardClient(process.grpc_url, headers={"Triton-gRPC-Protocol-key": "secret"}) as client:
+            assert client.score_tokens([[1]]).shape == (1,)

@@ -108,7 +108,7 @@ def test_a_file_that_the_library_cant_read_is_a_contract_error(tmp_path: Path) -
 
 def test_an_unknown_sha256_is_an_error_of_the_server(client: RewardClient) -> None:
     with pytest.raises(ModelNotFoundError, match="there is no tokenizer with sha256 '0000"):
-        client._connection.tokenizer("reward_tokenizer", "0" * 64, 30)
+        client._session._connection.tokenizer("reward_tokenizer", "0" * 64, 30)
 
 
 def test_truncation_and_padding_in_the_file_are_ignored(tokenizer_file: Path, tmp_path: Path) -> None:

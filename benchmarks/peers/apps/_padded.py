@@ -31,9 +31,9 @@ def serve(port: int, padding: int, score: Callable[[Ids, Ids], Any]) -> None:
         padding: Id of the padding token.
         score: Ids and mask [B, T] -> rewards [B] or [B, 1].
     """
-    import uvicorn  # type: ignore[import-not-found]
-    from fastapi import FastAPI, Request  # type: ignore[import-not-found]
-    from fastapi.responses import JSONResponse  # type: ignore[import-not-found]
+    import uvicorn
+    from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse
 
     app = FastAPI()
 

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from rewardserve._client import DEFAULT_TIMEOUT, RewardClient
+from rewardserve._client import RewardClient
 from rewardserve._errors import RewardServeError, TruncationWarning
+from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._checkpoint_options import Base, Tokenization, TokenizationOption, ValueHeadPrefix
 from rewardserve.cli._console import stderr
 from rewardserve.cli._evaluation_tables import print_evaluation

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from rewardserve._client import DEFAULT_TIMEOUT, RewardClient
+from rewardserve._client import RewardClient
 from rewardserve._errors import InputError, RewardServeError, ServerError, TruncationWarning
+from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._console import stderr, stdout
 from rewardserve.cli._jsonl import Reward, Row, open_output, read_rows, write_row
 from rewardserve.cli._server_options import Model, Timeout, TokenizerFile, Url

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from rewardserve._client import DEFAULT_TIMEOUT, RewardClient
+from rewardserve._client import RewardClient
+from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._checkpoint_options import Base, CheckpointName, Tokenization, TokenizationOption, ValueHeadPrefix
 from rewardserve.cli._console import stderr, stdout
 from rewardserve.cli._extras import require

@@ -1,0 +1,157 @@
+"""One call's requests and answers: what to send when, and what a failure means. No I/O, no clock, no threads.
+
+The synchronous and the asynchronous exchange are loops around it: they send what `next` gives, and tell it what came
+back.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic
+
+from rewardserve._answers import Answers, Result
+from rewardserve._errors import ServerError
+from rewardserve._packing import PackedRequest
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
+
+__all__ = ["Attempt", "Transfer"]
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 5.0
+"""Seconds before a request is sent again: doubled each time, and spread, so that many callers don't come at once."""
+
+
+class Attempt:
+    """One request on its way to its answers, sent as often as that takes.
+
+    Args:
+        packed: What the request stands for.
+        request: The message.
+        started: When it was sent first.
+        timeout: Seconds from then until it is given up.
+
+    Attributes:
+        packed: As given.
+        request: As given.
+    """
+
+    def __init__(self, packed: PackedRequest, request: ModelInferRequest, *, started: float, timeout: float) -> None:
+        self.packed = packed
+        self.request = request
+        self._started = started
+        self._deadline = started + timeout
+        self._tries = 0
+
+    def remaining(self, now: float) -> float:
+        """Seconds until it is given up; never 0, which gRPC takes for no deadline at all."""
+        return max(self._deadline - now, 1e-6)
+
+    def failed(self, now: float) -> float | None:
+        """When to send it again after a failure that passes; None if that would be too late."""
+        delay = min(FIRST_DELAY * 2**self._tries, LONGEST_DELAY) * random.uniform(0.5, 1)
+        self._tries += 1
+        return now + delay if now + delay < self._deadline else None
+
+    def history(self, now: float) -> str:
+        """How often it was sent, for a message; empty if once."""
+        return f" (sent {self._tries} times in {now - self._started:.1f} s)" if self._tries > 1 else ""
+
+
+class Transfer(Generic[Result]):
+    """The requests of one call.
+
+    Args:
+        requests: What to send, made when there is room for it.
+        answers: Takes what comes back.
+        timeout: Seconds that each request may take, however often it is sent.
+        max_tokens_in_flight: Tokens of the requests that have no answer yet; one request is always let through.
+    """
+
+    def __init__(
+        self,
+        requests: Iterator[tuple[PackedRequest, ModelInferRequest]],
+        answers: Answers[Result],
+        *,
+        timeout: float,
+        max_tokens_in_flight: int,
+    ) -> None:
+        self._requests = requests
+        # Made now: cutting the work into requests takes time, and happens where the caller wants it.
+        self._next = next(requests, None)
+        self._answers = answers
+        self._timeout = timeout
+        self._max_tokens = max_tokens_in_flight
+        self._tokens = 0
+        self._under_way = 0
+        self._waiting: list[tuple[float, int, Attempt]] = []
+        self._warned = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is under way, and nothing more to be sent."""
+        if self._under_way:
+            return False
+        return self._answers.server_failed or not (self._next or self._waiting)
+
+    def next(self, now: float) -> Attempt | None:
+        """What to send now; None if nothing, until an answer comes or `wait` is over."""
+        if self._answers.server_failed:
+            return None
+        if self._waiting:
+            # While the server fails or is full, nothing new is sent: that would only be more to send again.
+            if self._waiting[0][0] > now:
+                return None
+            self._under_way += 1
+            return heapq.heappop(self._waiting)[-1]
+        if self._next is None:
+            return None
+        packed, request = self._next
+        if self._under_way and self._tokens + packed.input_ids.size > self._max_tokens:
+            return None
+        self._next = next(self._requests, None)
+        self._tokens += packed.input_ids.size
+        self._under_way += 1
+        return Attempt(packed, request, started=now, timeout=self._timeout)
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until there is something to send again; None if only an answer changes anything."""
+        if not self._waiting or self._answers.server_failed:
+            return None
+        return max(self._waiting[0][0] - now, 0)
+
+    def answered(self, attempt: Attempt, response: ModelInferResponse) -> None:
+        """Takes a request's answer."""
+        self._settle(attempt)
+        self._answers.add(attempt.packed, response)
+
+    def failed(self, attempt: Attempt, error: ServerError, now: float) -> None:
+        """Notes that a request has no answer: it is sent again where that may help, and in time."""
+        again = attempt.failed(now) if error.retriable else None
+        if again is None:
+            self._settle(attempt)
+            error.args = (f"{error}{attempt.history(now)}",)
+            self._answers.fail(error)
+            return
+        self._under_way -= 1
+        heapq.heappush(self._waiting, (again, id(attempt), attempt))
+        if not self._warned:
+            self._warned = True
+            logger = logging.getLogger("rewardserve")
+            logger.warning("%s. Trying again, for %.0f s at most", error, attempt.remaining(now))
+
+    def result(self) -> Result:
+        """All answers, in the order of the input.
+
+        Raises:
+            ServerError: Some are missing; `.partial` holds the others.
+        """
+        return self._answers.result()
+
+    def _settle(self, attempt: Attempt) -> None:
+        self._under_way -= 1
+        self._tokens -= attempt.packed.input_ids.size

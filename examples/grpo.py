@@ -80,7 +80,9 @@ def main() -> None:
         completions = train(options.policy, client, steps=options.steps, output=Path(directory))
         difference = compare(completions, client)
     means = completions.groupby("step")["reward"].mean()
-    print(f"{len(completions)} completions in {len(means)} steps; mean reward {means.iloc[0]:.3f} to {means.iloc[-1]:.3f}")
+    print(
+        f"{len(completions)} completions in {len(means)} steps; mean reward {means.iloc[0]:.3f} to {means.iloc[-1]:.3f}"
+    )
     print(f"largest difference between a logged reward and a direct score: {difference:.1e}")
 
 

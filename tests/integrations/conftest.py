@@ -33,7 +33,7 @@ def chat_model(chat_checkpoint: Path) -> LlamaForSequenceClassification:
 def chat_url(chat_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of it, as TRL's RewardTrainer would have trained it."""
     repository = tmp_path_factory.mktemp("chat_repository")
-    export(chat_checkpoint, ExportOptions(repository=repository, max_length=256, tokenization="trl"))
+    export(chat_checkpoint, ExportOptions(repository=repository, max_length=512, tokenization="trl"))
     options = ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0)
     with TritonProcess(options) as process:
         process.wait_until_ready()

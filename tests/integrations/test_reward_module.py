@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from rewardserve import InvalidTokensError, RewardClient, TextTooLongError, TokenizerMismatchError
 from rewardserve.integrations.trl import RewardModule
-from transformers import AutoTokenizer, LlamaForSequenceClassification, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, LlamaForSequenceClassification, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:You are importing from 'trl.experimental'")
 
@@ -61,7 +62,9 @@ def test_padding_may_be_the_eos(
     rows = [[EOS, BOS, 11, 12, 21, 22, EOS, EOS], [BOS, 11, EOS, 12, 21, 22, 23, EOS]]
     served = rewards(RewardModule(chat_client, tokenizer), rows, pad=EOS)
     torch.testing.assert_close(served, rewards(chat_model, rows, pad=EOS), atol=1e-5, rtol=0)
-    assert served.tolist() == pytest.approx(chat_client.score_tokens([[BOS, 11, 12, 21, 22], [BOS, 11, 12, 21, 22, 23]]))
+    assert served.tolist() == pytest.approx(
+        chat_client.score_tokens([[BOS, 11, 12, 21, 22], [BOS, 11, 12, 21, 22, 23]])
+    )
 
 
 def test_padding_has_the_reward_before_it(chat_client: RewardClient, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -78,7 +81,7 @@ def test_what_no_reward_belongs_to_is_nan(chat_client: RewardClient, tokenizer: 
 
 
 @pytest.mark.parametrize(
-    ("row", "error"), [([BOS, *[11] * 300], TextTooLongError), ([BOS, 11, 12, 13, 400], InvalidTokensError)]
+    ("row", "error"), [([BOS, *[11] * 600], TextTooLongError), ([BOS, 11, 12, 13, 400], InvalidTokensError)]
 )
 def test_what_cannot_be_scored_is_an_error(
     row: list[int], error: type[Exception], chat_client: RewardClient, tokenizer: PreTrainedTokenizerBase
@@ -90,22 +93,27 @@ def test_what_cannot_be_scored_is_an_error(
 def test_a_padding_token_of_its_own_is_no_difference(chat_client: RewardClient, policy: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(policy)
     tokenizer.add_special_tokens({"pad_token": "<padding>"})
-    assert RewardModule(chat_client, tokenizer).training
+    pad = tokenizer.pad_token_id
+    served = rewards(RewardModule(chat_client, tokenizer), [[pad, BOS, 11, 12, 21, 22, EOS, pad]], pad=pad)
+    assert served.tolist() == pytest.approx(chat_client.score_tokens([[BOS, 11, 12, 21, 22, EOS]]))
 
 
 def test_other_tokens_are_refused(chat_client: RewardClient, policy: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(policy)
     tokenizer.add_tokens(["<think>"])
-    message = r"token '<think>' is \d+, in the served model there is no such token: .* Remedy: a policy and a reward model"
+    message = (
+        r"token '<think>' is \d+, in the served model there is no such token: .* Remedy: a policy and a reward model"
+    )
     with pytest.raises(TokenizerMismatchError, match=message):
         RewardModule(chat_client, tokenizer)
 
 
-def test_tokens_of_other_ids_are_refused(chat_client: RewardClient, tmp_path: Path, policy: Path) -> None:
-    file = policy / "tokenizer.json"
-    text = file.read_text(encoding="utf-8")
-    (tmp_path / "tokenizer.json").write_text(text.replace('"A": ', '"?": ').replace('"B": ', '"A": ').replace('"?": ', '"B": '))
-    tokenizer = AutoTokenizer.from_pretrained(policy)
-    swapped = type(tokenizer)(tokenizer_file=str(tmp_path / "tokenizer.json"), pad_token="<pad>")
-    with pytest.raises(TokenizerMismatchError, match=r"the policy's token '[AB]' is \d+, in the served model it is \d+"):
-        RewardModule(chat_client, swapped)
+def test_tokens_of_other_ids_are_refused(chat_client: RewardClient, policy: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    content = json.loads((policy / "tokenizer.json").read_text(encoding="utf-8"))
+    ids = content["model"]["vocab"]
+    ids["A"], ids["B"] = ids["B"], ids["A"]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="<pad>")
+    with pytest.raises(TokenizerMismatchError, match=r"the policy's token 'B' is \d+, in the served model it is \d+"):
+        RewardModule(chat_client, tokenizer)

@@ -20,7 +20,7 @@ class PolicyTokenizer(Protocol):
 
     pad_token: str | None
 
-    def get_vocab(self) -> dict[str, int]: ...  # noqa: D102
+    def get_vocab(self) -> dict[str, int]: ...
 
 
 class RewardModule(torch.nn.Module):
@@ -82,7 +82,7 @@ class _Served(torch.nn.Module):
 
 
 def _require_same_tokens(client: RewardClient, tokenizer: PolicyTokenizer) -> None:
-    served = client._get_encoder(60)._tokenizer.get_vocab()
+    served = client._session.vocabulary()
     for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         if token != tokenizer.pad_token and served.get(token) != index:  # padding isn't sent
             known = f"it is {served[token]}" if token in served else "there is no such token"

@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,16 @@ from rewardserve._pairs import join_pairs
 
 __all__ = ["Rollouts", "UnscoredWarning", "one_reward_each", "without_added_bos"]
 
+Scored_co = TypeVar("Scored_co", covariant=True)
+
+
+class Scorer(Protocol[Scored_co]):
+    """A client: it gives an array of rewards, or what becomes one when it is awaited."""
+
+    def score_chat(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> Scored_co: ...
+
+    def score_pairs(self, prompts: Sequence[str], responses: Sequence[str]) -> Scored_co: ...
+
 
 class UnscoredWarning(UserWarning):
     """Completions have no reward, because they can't be scored: too long, empty, refused by the chat template."""
@@ -25,10 +35,10 @@ class UnscoredWarning(UserWarning):
 
 @dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """Prompts and completions, one of each a rollout: texts, or lists of messages.
+    """Prompts and completions, one of each a rollout.
 
     Attributes:
-        prompts: All of them texts, or all of them conversations.
+        prompts: Texts, or lists of messages.
         completions: Of the same kind.
     """
 
@@ -40,21 +50,20 @@ class Rollouts:
         """Whether they are lists of messages."""
         return bool(self.prompts) and not isinstance(self.prompts[0], str)
 
-    @property
-    def conversations(self) -> list[list[Mapping[str, Any]]]:
-        """Each prompt's messages and, behind them, its completion's."""
-        return [
-            [*prompt, *completion] for prompt, completion in zip(self.prompts, self.completions, strict=True)
-        ]
+    def score(self, client: Scorer[Scored_co]) -> Scored_co:
+        """What the client makes of them: conversations of both parts' messages, or pairs of texts."""
+        if self.conversational:
+            return client.score_chat(self._conversations())
+        return client.score_pairs(self.prompts, self.completions)
 
     def texts(self, rules: Tokenization) -> list[str]:
-        """What is tokenized: the pairs joined, or the conversations rendered, as the contract says.
+        """What the client tokenizes then.
 
         Raises:
-            InputError: That can't be done with one of them.
+            InputError: One of them is malformed.
         """
         if self.conversational:
-            return render_chats(self.conversations, rules)
+            return render_chats(self._conversations(), rules)
         return join_pairs(self.prompts, self.completions, rules)
 
     def take(self, indices: Sequence[int]) -> Rollouts:
@@ -64,36 +73,35 @@ class Rollouts:
             completions=[self.completions[index] for index in indices],
         )
 
-    def scorable(self, check: Callable[[Rollouts], object]) -> list[int]:
-        """Positions of those that can be scored.
-
-        Args:
-            check: Raises an InputError for rollouts that can't be.
-
-        Warns:
-            UnscoredWarning: How many can't be scored, and why.
-        """
+    def refused(self, check: Callable[[Rollouts], object]) -> dict[int, InputError]:
+        """Why which of them can't be scored, by position; `check` raises an InputError for those that can't."""
         refusals: dict[int, InputError] = {}
         for index in range(len(self.prompts)):
             try:
                 check(self.take([index]))
             except InputError as error:
                 refusals[index] = error
-        _warn(refusals, len(self.prompts))
-        return [index for index in range(len(self.prompts)) if index not in refusals]
+        return refusals
 
-    def spread(self, rewards: Sequence[float], indices: Sequence[int]) -> list[float | None]:
-        """The rewards of those at some positions, and None for the others."""
-        spread: list[float | None] = [None] * len(self.prompts)
-        for index, reward in zip(indices, rewards, strict=True):
-            spread[index] = reward
-        return spread
+    def warn(self, refusals: Mapping[int, InputError]) -> None:
+        """Warns, in the name of the caller's caller, with an UnscoredWarning: how many have no reward, and why."""
+        if not refusals:
+            return
+        kinds = Counter(type(error).__name__ for error in refusals.values())
+        counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+        first, error = next(iter(refusals.items()))
+        reason = str(error).removeprefix("item 0: ")  # it was checked alone
+        found = f"{len(refusals)} of {len(self.prompts)} completions have no reward ({counts})"
+        warnings.warn(f"{found}; item {first}: {reason}", UnscoredWarning, stacklevel=3)
+
+    def _conversations(self) -> list[list[Mapping[str, Any]]]:
+        return [[*prompt, *completion] for prompt, completion in zip(self.prompts, self.completions, strict=True)]
 
 
 def without_added_bos(texts: Sequence[str], rules: Tokenization) -> list[str]:
-    """Texts that were tokens once, without the BOS that the tokenizer puts before them again."""
-    bos = rules.bos_token
-    return [text.removeprefix(bos) if rules.adds_bos and bos else text for text in texts]
+    """Texts decoded from tokens, without the BOS that the tokenizer will put before them once more."""
+    bos = rules.bos_token if rules.adds_bos else None
+    return [text.removeprefix(bos or "") for text in texts]
 
 
 def one_reward_each(rewards: npt.NDArray[np.float32]) -> list[float]:
@@ -107,15 +115,4 @@ def one_reward_each(rewards: npt.NDArray[np.float32]) -> list[float]:
             f"the model answers {rewards.shape[1]} labels for each text, and the trainer takes one reward. "
             "Remedy: call the client in a function of your own, and return the label, or the sum, to train on"
         )
-    return rewards.tolist()
-
-
-def _warn(refusals: Mapping[int, InputError], count: int) -> None:
-    if not refusals:
-        return
-    kinds = Counter(type(error).__name__ for error in refusals.values())
-    shown = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-    first, error = next(iter(refusals.items()))
-    reason = str(error).removeprefix("item 0: ")  # each was checked alone
-    message = f"{len(refusals)} of {count} completions have no reward ({shown}). The first one, item {first}: {reason}"
-    warnings.warn(message, UnscoredWarning, stacklevel=4)
+    return [float(reward) for reward in rewards]

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from rewardserve.integrations._environment import client_of_environment
+from rewardserve._client import RewardClient
+from rewardserve.integrations._environment import shared_client
 from rewardserve.integrations._rollouts import one_reward_each, without_added_bos
 
 __all__ = ["reward_func"]
@@ -38,6 +39,6 @@ def reward_func(
         ServerError: Some rewards are missing.
         ContractError: What the server serves can't be scored with.
     """
-    client = client_of_environment()
+    client = shared_client(RewardClient)
     texts = without_added_bos(queries, client.contract.tokenization)
     return {"rewards": torch.tensor(one_reward_each(client.score(texts)), dtype=torch.float32)}

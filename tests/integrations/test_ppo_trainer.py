@@ -60,6 +60,12 @@ def scores(policy: Path, reward_model: torch.nn.Module, output: Path) -> list[fl
     return [entry["objective/scores"] for entry in trainer.state.log_history if "objective/scores" in entry]
 
 
+def first_run(ids: list[int], mask: list[bool]) -> list[int]:
+    """What TRL scores: the tokens up to the first padding behind them; a policy may write padding, too, and go on."""
+    start = mask.index(True)
+    return ids[start : mask.index(False, start) if False in mask[start:] else None]
+
+
 def test_a_run_is_the_same(
     policy: Path, chat_client: RewardClient, chat_model: LlamaForSequenceClassification, tmp_path: Path
 ) -> None:
@@ -67,8 +73,8 @@ def test_a_run_is_the_same(
     seen: list[list[float]] = []
 
     def score_directly(_: torch.nn.Module, __: object, given: dict[str, torch.Tensor], ___: object) -> None:
-        pairs = zip(given["input_ids"], given["attention_mask"].bool(), strict=True)
-        seen.append(chat_client.score_tokens([ids[mask].tolist() for ids, mask in pairs]).tolist())
+        rows = zip(given["input_ids"].tolist(), given["attention_mask"].tolist(), strict=True)
+        seen.append(chat_client.score_tokens([first_run(ids, mask) for ids, mask in rows]).tolist())
 
     module.served.register_forward_hook(score_directly, with_kwargs=True)
     served = scores(policy, module, tmp_path / "served")

@@ -75,65 +75,77 @@ def test_the_functions_need_neither_verl_nor_torch() -> None:
 
 
 @pytest.fixture
-def verl(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """verl's loader of custom functions and managers; skips without verl."""
-    monkeypatch.setenv("VERL_LOGGING_LEVEL", "ERROR")
-    return pytest.importorskip("verl.trainer.ppo.reward", reason="verl isn't installed", exc_type=ImportError)
+def reward_loop() -> Any:
+    """verl's module of reward workers; skips without verl."""
+    return pytest.importorskip(
+        "verl.experimental.reward_loop.reward_loop", reason="verl isn't installed", exc_type=ImportError
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("how", ["manager", "compute_score", "compute_score_async"])
-def test_verl_itself_takes_the_rewards(
-    how: str, verl: Any, chat_url: str, chat_client: RewardClient, policy: Path
+def test_verls_reward_worker_takes_the_rewards(
+    how: str, reward_loop: Any, chat_url: str, chat_client: RewardClient, policy: Path
 ) -> None:
-    """Loaded and run by verl's own code, as its reward workers do it, several rollouts at a time."""
-    from omegaconf import OmegaConf
-    from verl import DataProto
-
-    tokenizer = AutoTokenizer.from_pretrained(policy)
-    path = "pkg://rewardserve.integrations.verl"
-    manager: dict[str, Any] = {"source": "register", "name": "naive", "module": {"path": None}}
-    if how == "manager":
-        manager = {"source": "importlib", "name": "RewardManager", "module": {"path": path}}
-    config = OmegaConf.create(
-        {
-            "reward": {
-                "reward_manager": manager,
-                "reward_kwargs": {"url": chat_url},
-                "custom_reward_function": {
-                    "path": None if how == "manager" else path,
-                    "name": how,
-                    "reward_kwargs": {"url": chat_url},
-                },
-            }
-        }
-    )
-    ids = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in ("2", "it is two", "")]
-    width = max(map(len, ids))
-    data = DataProto.from_dict(
-        tensors={
-            "prompts": torch.tensor([[2, 0, 11]] * len(ids)),
-            "responses": torch.tensor([[*row, *[2] * (width - len(row))] for row in ids]),
-            "attention_mask": torch.tensor([[0, 1, 1, *[1] * len(row), *[0] * (width - len(row))] for row in ids]),
-        },
-        non_tensors={
-            "raw_prompt": objects([PROMPT] * len(ids)),
-            "data_source": objects(["sums"] * len(ids)),
-            "reward_model": objects([{"ground_truth": "2"}] * len(ids)),
-            "extra_info": objects([{"prompt": PROMPT} for _ in ids]),
-        },
-    )
+    """All of it verl's own code: it loads what the configuration names, and scores rollouts at the same time."""
+    config, tokenizer = verl_config(how, chat_url, policy), AutoTokenizer.from_pretrained(policy)
+    responses = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in ("2", "it is two", "")]
+    data = rollouts(responses)
 
     async def run() -> list[dict[str, Any]]:
-        loaded = verl.load_reward_manager(config, tokenizer, reward_router_address=None, reward_model_tokenizer=None)
-        return await asyncio.gather(*(loaded.run_single(data[index : index + 1]) for index in range(len(data))))
+        return await reward_loop.RewardLoopWorker(config).compute_score_batch(data)
 
     scores = [result["reward_score"] for result in asyncio.run(run())]
-    answers = [{"role": "assistant", "content": tokenizer.decode(row, skip_special_tokens=True)} for row in ids]
-    expected = chat_client.score_chat([[*PROMPT, answer] for answer in answers])
-    assert scores == pytest.approx(expected.tolist(), abs=1e-6)
-    rm_scores = verl.resolve_reward_manager_cls(config).assemble_rm_scores(data, scores)
-    assert [rm_scores[row, len(ids[row]) - 1].item() for row in range(len(ids))] == pytest.approx(scores)
+    answers = [{"role": "assistant", "content": tokenizer.decode(ids, skip_special_tokens=True)} for ids in responses]
+    assert scores == pytest.approx(chat_client.score_chat([[*PROMPT, answer] for answer in answers]).tolist(), abs=1e-6)
+    manager = reward_loop.resolve_reward_manager_cls(config)
+    rewards = manager.assemble_rm_scores(data, scores)
+    assert [rewards[row, len(ids) - 1].item() for row, ids in enumerate(responses)] == pytest.approx(scores)
+
+
+def verl_config(how: str, url: str, policy: Path) -> Any:
+    """verl's own configuration, with the options of docs/trainers.md."""
+    from hydra import compose, initialize_config_module
+
+    module = "pkg://rewardserve.integrations.verl"
+    options = [
+        f"reward.custom_reward_function.path={module}",
+        f"reward.custom_reward_function.name={how}",
+        f"+reward.custom_reward_function.reward_kwargs.url={url}",
+        "+reward.custom_reward_function.reward_kwargs.prompt_key=prompt",
+    ]
+    if how == "manager":
+        options = [
+            "reward.reward_manager.source=importlib",
+            "reward.reward_manager.name=RewardManager",
+            f"reward.reward_manager.module.path={module}",
+            f"+reward.reward_kwargs.url={url}",
+            "+reward.reward_kwargs.model=reward",
+        ]
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=[f"actor_rollout_ref.model.path={policy}", *options])
+
+
+def rollouts(responses: list[list[int]]) -> Any:
+    """As verl's agent loop hands them over: prompts padded left, responses right."""
+    from verl import DataProto
+
+    width, count = max(map(len, responses)), len(responses)
+    padding = [width - len(ids) for ids in responses]
+    rows = list(zip(responses, padding, strict=True))
+    return DataProto.from_dict(
+        tensors={
+            "prompts": torch.tensor([[2, 0, 11]] * count),
+            "responses": torch.tensor([ids + [2] * pad for ids, pad in rows]),
+            "attention_mask": torch.tensor([[0, 1, 1] + [1] * len(ids) + [0] * pad for ids, pad in rows]),
+        },
+        non_tensors={
+            "raw_prompt": objects([PROMPT] * count),
+            "data_source": objects(["sums"] * count),
+            "reward_model": objects([{"ground_truth": "2"}] * count),
+            "extra_info": objects([{"prompt": PROMPT} for _ in range(count)]),
+        },
+    )
 
 
 def objects(items: list[Any]) -> np.ndarray[Any, Any]:

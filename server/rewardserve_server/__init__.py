@@ -5,9 +5,12 @@ from rewardserve_server._command import Ports, command, reserve_ports
 from rewardserve_server._options import ServeOptions
 from rewardserve_server._process import TritonProcess
 from rewardserve_server._repository import check_backends, required_backends
+from rewardserve_server._restrictions import GRPC_ADMIN_HEADER, HTTP_ADMIN_HEADER
 from rewardserve_server._serve import serve
 
 __all__ = [
+    "GRPC_ADMIN_HEADER",
+    "HTTP_ADMIN_HEADER",
     "Ports",
     "ServeOptions",
     "TritonProcess",

@@ -10,11 +10,17 @@ from rewardserve import LaunchError
 
 from rewardserve_server._binary import Tritonserver
 from rewardserve_server._options import ServeOptions
+from rewardserve_server._restrictions import restriction_flags
+from rewardserve_server._tls import tls_flags
 
 __all__ = ["Ports", "command", "reserve_ports"]
 
 # In-flight requests get this long at the end. A reward takes well under a second; Triton's default is 30.
 _EXIT_TIMEOUT_SECS = 10
+
+# Clients ping a quiet connection to notice that the server is gone. By default Triton takes pings within 5 minutes of
+# each other for an attack, and closes the connection ("too_many_pings").
+_KEEPALIVE = ("--grpc-keepalive-permit-without-calls=1", "--grpc-http2-min-recv-ping-interval-without-data=1000")
 
 
 class Ports(NamedTuple):
@@ -36,24 +42,27 @@ def reserve_ports(options: ServeOptions) -> Ports:
     """
     with contextlib.ExitStack() as held:
 
-        def bind(port: int) -> int:
+        def bind(host: str, port: int) -> int:
             listener = held.enter_context(socket.socket())
             # As Triton binds it: connections of a server that just ended don't matter.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((options.host, port))
+                listener.bind((host, port))
                 listener.listen()
             except OSError as error:
                 raise LaunchError(
-                    f"{options.host}:{port} can't be bound: {error.strerror}. "
+                    f"{host}:{port} can't be bound: {error.strerror}. "
                     "Remedy: stop what listens there, or choose another port (0 picks a free one)"
                 ) from error
             return int(listener.getsockname()[1])
 
         # The fixed ones first, so that no picked one takes theirs.
-        wanted = Ports(options.grpc_port, options.http_port, options.metrics_port)
-        bound = {name: bind(port) for name, port in sorted(wanted._asdict().items(), key=lambda item: not item[1])}
-        return Ports(**bound)
+        wanted = {
+            "grpc": (options.host, options.grpc_port),
+            "http": (options.http_host, options.http_port),
+            "metrics": (options.http_host, options.metrics_port),
+        }
+        return Ports(**{name: bind(*at) for name, at in sorted(wanted.items(), key=lambda item: not item[1][1])})
 
 
 def command(options: ServeOptions, server: Tritonserver, ports: Ports) -> list[str]:
@@ -63,8 +72,8 @@ def command(options: ServeOptions, server: Tritonserver, ports: Ports) -> list[s
         str(server.path),
         f"--model-repository={options.repository.absolute()}",
         f"--grpc-address={options.host}",
-        f"--http-address={options.host}",
-        f"--metrics-address={options.host}",
+        f"--http-address={options.http_host}",
+        f"--metrics-address={options.http_host}",
         f"--grpc-port={ports.grpc}",
         f"--http-port={ports.http}",
         f"--metrics-port={ports.metrics}",
@@ -73,5 +82,8 @@ def command(options: ServeOptions, server: Tritonserver, ports: Ports) -> list[s
         # ready after 1.5 s instead of 0.2 s, even for a model that does nothing.
         "--disable-auto-complete-config",
         *backends,
+        *_KEEPALIVE,
+        *tls_flags(options),
+        *restriction_flags(options.admin_key, options.extra_args),
         *options.extra_args,
     ]

@@ -23,6 +23,7 @@ from rewardserve_server._command import command, reserve_ports
 from rewardserve_server._log import ServerLog
 from rewardserve_server._options import ServeOptions
 from rewardserve_server._repository import check_backends
+from rewardserve_server._tls import check_tls
 
 __all__ = ["TritonProcess"]
 
@@ -55,20 +56,22 @@ class TritonProcess:
         pid: Process id of the server.
 
     Raises:
-        LaunchError: The server can't be found or can't serve this repository, or a port is in use.
+        LaunchError: The server can't be found or can't serve this repository, its certificate or key can't be used,
+            or a port is in use.
         OSError: `log_file` can't be written.
     """
 
     def __init__(self, options: ServeOptions, *, log_file: Path | None = None) -> None:
         server = find_tritonserver(options.tritonserver)
         check_backends(options.repository, server)
+        check_tls(options)
         ports = reserve_ports(options)
         self._ready_timeout = options.ready_timeout
-        self._host = "127.0.0.1" if options.host == "0.0.0.0" else options.host
+        self._http_host = _reachable(options.http_host)
         self._http_port = ports.http
-        self.grpc_url = f"{self._host}:{ports.grpc}"
-        self.http_url = f"http://{self._host}:{ports.http}"
-        self.metrics_url = f"http://{self._host}:{ports.metrics}/metrics"
+        self.grpc_url = f"{_reachable(options.host)}:{ports.grpc}"
+        self.http_url = f"http://{self._http_host}:{ports.http}"
+        self.metrics_url = f"http://{self._http_host}:{ports.metrics}/metrics"
         self._log = ServerLog(log_file)
         self._ended = threading.Event()
         started: concurrent.futures.Future[subprocess.Popen[bytes]] = concurrent.futures.Future()
@@ -124,8 +127,8 @@ class TritonProcess:
 
     def _is_ready(self) -> bool:
         # Over HTTP: it opens after gRPC and after the models, a new connection each time never backs off, and unlike
-        # gRPC it stays plain when extra_args ask for TLS. Ready means, by default, that no model failed to load.
-        connection = http.client.HTTPConnection(self._host, self._http_port, timeout=1.0)
+        # gRPC it never asks for TLS. Ready means, by default, that no model failed to load.
+        connection = http.client.HTTPConnection(self._http_host, self._http_port, timeout=1.0)
         with contextlib.closing(connection):
             try:
                 connection.request("GET", "/v2/health/ready")
@@ -172,6 +175,10 @@ class TritonProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host
 
 
 def _end_group(group: int) -> None:

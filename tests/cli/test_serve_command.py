@@ -3,12 +3,17 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rewardserve import TLS, RewardClient
 from rewardserve_export import ExportSummary
+from rewardserve_server import HTTP_ADMIN_HEADER
+from support.certificates import make_certificates
 
 if TYPE_CHECKING:
     from conftest import Run
@@ -35,14 +40,14 @@ def serve(script: Path) -> Iterator[Serve]:
         process.communicate()
 
 
-def read_endpoints(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Waits for the last line; its words by their first one."""
+def read_endpoints(process: subprocess.Popen[str], last: str = "rewardserve") -> dict[str, str]:
+    """Waits for the line that begins with `last`; what each line says by its first word."""
     assert process.stdout is not None
     found = {}
     for line in process.stdout:
         name, _, value = line.strip().partition(" ")
         found[name] = value.strip()
-        if name == "rewardserve":
+        if name == last:
             return found
     raise AssertionError(process.communicate())
 
@@ -62,6 +67,52 @@ def test_endpoints_then_sigterm(serve: Serve, run: Run, repository: Path) -> Non
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def index_status(http_url: str, key: str) -> int:
+    """How the server answers a request for its model repository's index."""
+    request = urllib.request.Request(f"{http_url}/v2/repository/index", b"{}", {HTTP_ADMIN_HEADER: key})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+@pytest.mark.usefixtures("exported")
+def test_administration_needs_the_printed_key(serve: Serve, repository: Path) -> None:
+    found = read_endpoints(serve(repository))
+    key, _, headers = found["admin"].partition(" ")
+    assert headers == "(gRPC header triton-grpc-protocol-admin-key, HTTP header admin-key)"
+    assert index_status(found["HTTP"], key) == 200
+    assert index_status(found["HTTP"], key[:-1]) == 403
+
+
+@pytest.mark.usefixtures("exported")
+def test_tls_a_given_key_and_a_log(
+    serve: Serve, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_certificates(tmp_path)
+    log = tmp_path / "server.log"
+    monkeypatch.setenv("REWARDSERVE_ADMIN_KEY", "given-key")
+    tls = (
+        "--tls-certificate",
+        made.server.certificate,
+        "--tls-key",
+        made.server.key,
+        "--tls-client-ca",
+        made.client.ca,
+    )
+    process = serve(repository, *map(str, tls), "--log-file", str(log))
+    found = read_endpoints(process, last="admin")
+    assert found["gRPC"].endswith(" (TLS)")
+    assert found["admin"].startswith("as given (")
+    assert index_status(found["HTTP"], "given-key") == 200
+    assert "Started HTTPService" in log.read_text()
+    secured = TLS(ca=made.server.ca, certificate=made.client.certificate, key=made.client.key)
+    with RewardClient(found["gRPC"].removesuffix(" (TLS)"), tls=secured) as client:
+        assert client.score(["a text"]).shape == (1,)
 
 
 @pytest.mark.usefixtures("exported")
@@ -113,6 +164,8 @@ def test_option_that_tritonserver_does_not_know(run: Run, repository: Path) -> N
         (["--host", "localhost"], "IPv4"),
         (["--grpc-port", "8005", "--http-port", "8005"], "must differ"),
         (["--", "--grpc-port=9000"], "--grpc-port"),
+        (["--tls-certificate", "server.pem"], "must be given together"),
+        (["--admin-key", "two words"], "admin_key must consist of"),
     ],
 )
 def test_wrong_values_are_usage_errors(run: Run, repository: Path, arguments: list[str], message: str) -> None:

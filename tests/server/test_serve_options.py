@@ -24,6 +24,14 @@ from rewardserve_server import Ports, ServeOptions, Tritonserver, command, reser
         ({"ready_timeout": float("inf")}, "ready_timeout must be a positive"),
         ({"extra_args": ("--grpc-port=9000",)}, "set --grpc-port by the option grpc_port"),
         ({"extra_args": ("--http-port", "9000")}, "set --http-port by the option http_port"),
+        ({"extra_args": ("--grpc-use-ssl=true",)}, "set --grpc-use-ssl by the option tls_certificate"),
+        ({"extra_args": ("--grpc-root-cert", "ca.pem")}, "set --grpc-root-cert by the option tls_client_ca"),
+        ({"tls_certificate": Path("server.pem")}, "must be given together"),
+        ({"tls_key": Path("server.key")}, "must be given together"),
+        ({"tls_client_ca": Path("ca.pem")}, "tls_client_ca needs tls_certificate and tls_key"),
+        ({"admin_key": ""}, "admin_key must consist of"),
+        ({"admin_key": "two words"}, "admin_key must consist of"),
+        ({"admin_key": "line\n"}, "admin_key must consist of"),
     ],
 )
 def test_invalid_options_are_refused(fields: dict[str, Any], message: str) -> None:

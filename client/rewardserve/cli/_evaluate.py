@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 from rich.text import Text
 
 from rewardserve._client import RewardClient
 from rewardserve._errors import RewardServeError, TruncationWarning
 from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._checkpoint_options import Base, Tokenization, TokenizationOption, ValueHeadPrefix
-from rewardserve.cli._console import stderr
+from rewardserve.cli._console import progress_bar, stderr
 from rewardserve.cli._evaluation_tables import print_evaluation
 from rewardserve.cli._extras import require
 from rewardserve.cli._server_options import Timeout, TokenizerFile
@@ -134,9 +134,7 @@ def _truncation_noticed() -> Iterator[None]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = stderr()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("scoring", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

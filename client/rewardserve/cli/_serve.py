@@ -32,8 +32,37 @@ def serve(
         int, typer.Option(min=0, max=65535, metavar="N", help="Port for Prometheus. 0: a free one.")
     ] = 8002,
     host: Annotated[
-        str, typer.Option(help="IPv4 address to bind to. 0.0.0.0 lets other machines in, without authentication.")
+        str,
+        typer.Option(
+            help="IPv4 address to bind to. 0.0.0.0 lets other machines in: without --tls-client-ca, anyone there. "
+            "With TLS, HTTP and metrics, which Triton can't encrypt, stay on 127.0.0.1."
+        ),
     ] = "127.0.0.1",
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="The server's certificate and its chain: gRPC speaks TLS. [default: no TLS]"),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="The certificate's private key, not encrypted.")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PEM", help="CA that a client's certificate must be signed by. [default: clients need none]"
+        ),
+    ] = None,
+    admin_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="REWARDSERVE_ADMIN_KEY",
+            metavar="KEY",
+            help="Key for requests to the model repository, shared memory, trace and logging. "
+            "[default: a random one, printed]",
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep what tritonserver prints. [default: it is dropped]")
+    ] = None,
     tritonserver: Annotated[
         Path | None,
         typer.Option(help="The tritonserver to run. [default: the one on PATH, else the one of the `serve` extra]"),
@@ -47,6 +76,7 @@ def serve(
     Ctrl-C stops it. Any `tritonserver --model-repository DIR` that has the models' backends works just as well.
     """
     package = require("rewardserve_server", "serve")
+    given = {} if admin_key is None else {"admin_key": admin_key}
     try:
         options = package.ServeOptions(
             repository=repository,
@@ -54,6 +84,10 @@ def serve(
             grpc_port=grpc_port,
             http_port=http_port,
             metrics_port=metrics_port,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+            tls_client_ca=tls_client_ca,
+            **given,
             tritonserver=tritonserver,
             extra_args=tuple(extra or ()),
         )
@@ -64,23 +98,32 @@ def serve(
 
     def announce(server: TritonProcess) -> None:
         status.stop()
-        _announce(server, package.required_backends(repository))
+        # A key that was given is a secret of whoever gave it.
+        key = options.admin_key if admin_key is None else "as given"
+        headers = f"gRPC header {package.GRPC_ADMIN_HEADER}, HTTP header {package.HTTP_ADMIN_HEADER}"
+        _announce(
+            server,
+            package.required_backends(repository),
+            tls=tls_certificate is not None,
+            admin=f"{key} ({headers})",
+        )
 
     try:
-        code = package.serve(options, on_ready=announce)
+        code = package.serve(options, on_ready=announce, log_file=log_file)
     finally:
         status.stop()
     raise typer.Exit(code)
 
 
-def _announce(server: TritonProcess, served: Iterable[str]) -> None:
+def _announce(server: TritonProcess, served: Iterable[str], *, tls: bool, admin: str) -> None:
     names = set(served)
     models = sorted(names - {tokenizer_model(name) for name in names})
     console = stdout()
     console.print(Text.assemble(("ready", "green"), f" (pid {server.pid}): {', '.join(models)}"))
-    console.print(f"  gRPC     {server.grpc_url}")
+    console.print(f"  gRPC     {server.grpc_url}{' (TLS)' if tls else ''}")
     console.print(f"  HTTP     {server.http_url}")
     console.print(f"  metrics  {server.metrics_url}")
-    for model in models[:1]:
-        arguments = ["--url", server.grpc_url, "--model", model, "Is this text any good?"]
+    console.print(f"  admin    {admin}")
+    if models and not tls:
+        arguments = ["--url", server.grpc_url, "--model", models[0], "Is this text any good?"]
         console.print(f"try:\n  rewardserve score {shlex.join(arguments)}")

@@ -16,6 +16,7 @@ from rewardserve.integrations.trl import RewardModule
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
 
 pytestmark = [
+    pytest.mark.timeout(900),  # TRL collects garbage many times a step
     pytest.mark.filterwarnings("ignore"),  # of TRL's and its dependencies' own code
     pytest.mark.skipif(Version(version("trl")) >= Version("1.13"), reason="TRL 1.13 removed PPOTrainer"),
 ]

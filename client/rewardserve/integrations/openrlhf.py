@@ -1,4 +1,4 @@
-"""OpenRLHF: the file that `--reward.remote_url` names, when rewards come from a server of rewardserve's.
+r"""OpenRLHF: the file that `--reward.remote_url` names, when rewards come from a server of rewardserve's.
 
     export REWARDSERVE_URL=reward-server:8001 REWARDSERVE_MODEL=reward
     python -m openrlhf.cli.train_ppo_ray --reward.remote_url \

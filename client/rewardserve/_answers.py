@@ -55,7 +55,11 @@ class Answers(ABC, Generic[Result]):
 
         It is `retriable` where the answer is about other tokens than those sent: that is an accident.
         """
-        raw = {output.name: part for output, part in zip(response.outputs, response.raw_output_contents, strict=False)}
+        outputs = zip(response.outputs, response.raw_output_contents, strict=False)
+        return self.take_raw(packed, {output.name: part for output, part in outputs})
+
+    def take_raw(self, packed: PackedRequest, raw: dict[str, bytes]) -> RewardIntegrityError | None:
+        """As `take`, from the content of each output by its name, however it came."""
         try:
             found = _read(raw, _wire.FINGERPRINTS, np.int32, (len(packed.segments),))[packed.ends]
             # A prefix that is nobody's sequence isn't looked at: what continues it covers its tokens.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -81,3 +82,14 @@ def test_a_port_in_use(server: TritonProcess) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"127.0.0.1:{port} can't be bound" in ended.stderr
     assert "Remedy" in ended.stderr
+
+
+def test_a_stop_while_it_connects() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [SCRIPT, "gateway", "--url", f"127.0.0.1:{silent.getsockname()[1]}", "--port", "0"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            process.terminate()
+            out, _ = process.communicate(timeout=5)
+    assert (process.returncode, out) == (-signal.SIGTERM, "")

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray
 TEXTS = [f"text {index} is {'good ' * (index % 9)}" for index in range(200)]
 TEMPLATE = """
 {%- for message in messages %}
-{{ message.role }}: {{ message.content }}{% if 'tool_calls' in message %} calls {{ message.tool_calls | tojson }}{% endif %}
+{{ message.role }}: {{ message.content }}
+{%- if 'tool_calls' in message %} calls {{ message.tool_calls | tojson }}{% endif %}
 {%- endfor %}"""
 CONVERSATIONS = [
     [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4."}],

@@ -10,15 +10,15 @@ from rich.text import Text
 from rewardserve._async_client import AsyncRewardClient
 from rewardserve.cli._console import stderr, stdout
 from rewardserve.cli._extras import require
-from rewardserve.cli._server_options import Model, TokenizerFile, Url
+from rewardserve.cli._server_options import Server, takes_server
 
 __all__ = ["gateway"]
 
 
+@takes_server
 def gateway(
-    url: Url = "localhost:8001",
-    model: Model = "reward",
-    tokenizer: TokenizerFile = None,
+    *,
+    server: Server,
     host: Annotated[
         str, typer.Option(metavar="IP", help="IPv4 address to bind to. 0.0.0.0 lets other machines in: set a token.")
     ] = "127.0.0.1",
@@ -61,12 +61,12 @@ def gateway(
         raise typer.BadParameter(str(error)) from error
 
     def announce(address: str, problem: str | None) -> None:
-        _announce(address, f"model {model} at {url}", guarded=token is not None)
+        _announce(address, f"model {server.model_name} at {server.address}", guarded=token is not None)
         if problem is not None:
             message = f" {problem}. Calls are answered with 503 until that has passed"
             stderr().print(Text.assemble(("warning:", "yellow"), message))
 
-    client = AsyncRewardClient(url, model=model, tokenizer=tokenizer, timeout=timeout)
+    client = AsyncRewardClient(**server.client_arguments(), timeout=timeout)
     package.run_gateway(client, options, on_ready=announce)
 
 

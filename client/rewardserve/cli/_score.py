@@ -19,11 +19,12 @@ from rewardserve.cli._console import progress_bar, stderr, stdout
 from rewardserve.cli._jsonl import STANDARD, Reward, Row, count_rows, encode_row, open_rows
 from rewardserve.cli._row_scores import score_batch, score_rows, truncation_told
 from rewardserve.cli._scored_file import ScoredFile
-from rewardserve.cli._server_options import Model, Timeout, TokenizerFile, Url
+from rewardserve.cli._server_options import Server, Timeout, takes_server
 
 __all__ = ["score"]
 
 
+@takes_server
 def score(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to score.")] = None,
     input_file: Annotated[
@@ -39,9 +40,8 @@ def score(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Empty the output file first.")] = False,
-    url: Url = "localhost:8001",
-    model: Model = "reward",
-    tokenizer: TokenizerFile = None,
+    *,
+    server: Server,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Score texts with a served reward model.
@@ -55,7 +55,7 @@ def score(
     if input_file and output_file and output_file.exists() and input_file.exists() and output_file.samefile(input_file):
         raise typer.BadParameter("--output must be another file than --input")
     source = open_rows(input_file) if input_file else nullcontext(iter(_argument_rows(texts or ())))
-    with source as rows, RewardClient(url, model=model, tokenizer=tokenizer, timeout=timeout) as client:
+    with source as rows, RewardClient(**server.client_arguments(), timeout=timeout) as client:
         if texts and output_file is None and sys.stdout.isatty():
             _print_scores(client, _argument_rows(texts))
         elif output_file is None or output_file == STANDARD:

@@ -18,7 +18,7 @@ from rewardserve.cli._checkpoint_options import Base, CheckpointName, Tokenizati
 from rewardserve.cli._console import progress_bar, stdout
 from rewardserve.cli._extras import require
 from rewardserve.cli._jsonl import open_rows
-from rewardserve.cli._server_options import Model, Timeout, Url
+from rewardserve.cli._server_options import Server, Timeout, takes_server
 
 if TYPE_CHECKING:
     from rewardserve_export import Verification
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
+@takes_server
 def verify(
     checkpoint: CheckpointName,
     input_file: Annotated[
@@ -34,8 +35,8 @@ def verify(
             "--input", metavar="FILE", help="JSONL file of objects with a `text`. [default: six texts of ours]"
         ),
     ] = None,
-    url: Url = "localhost:8001",
-    model: Model = "reward",
+    *,
+    server: Server,
     timeout: Timeout = DEFAULT_TIMEOUT,
     tokenization: TokenizationOption = Tokenization.auto,
     base: Base = None,
@@ -49,7 +50,8 @@ def verify(
     """
     package = require("rewardserve_export", "export")
     texts = _read_texts(input_file) if input_file else list(package.DEFAULT_TEXTS)
-    with RewardClient(url, model=model, timeout=timeout) as client, progress_bar(MofNCompleteColumn()) as progress:
+    client = RewardClient(**server.client_arguments(), timeout=timeout)
+    with client, progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("scoring with transformers", total=len(texts))
         found = package.verify(
             checkpoint,
@@ -63,7 +65,7 @@ def verify(
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(found), "agrees": found.agrees}, indent=2))
     else:
-        stdout().print(_table(found, model, checkpoint))
+        stdout().print(_table(found, server.model_name, checkpoint))
     if not found.agrees:
         raise typer.Exit(1)
 

@@ -50,7 +50,7 @@ def run_gateway(client: AsyncRewardClient, options: GatewayOptions, *, on_ready:
         LaunchError: The port is in use, or can't be bound.
         ContractError: The model isn't one that rewardserve exported, or the tokenizer isn't its own.
     """
-    with _listen(options) as listener, _ignoring_stop_signals():
+    with _listen(options) as listener:
         asyncio.run(_serve(client, options, listener, on_ready or (lambda *_: None)))
 
 
@@ -69,7 +69,8 @@ async def _serve(
     url = "http://{}:{}".format(*listener.getsockname())
     try:
         problem = await _try_to_connect(client)
-        await _Server(config, lambda: on_ready(url, problem)).serve([listener])
+        with _ignoring_stop_signals():
+            await _Server(config, lambda: on_ready(url, problem)).serve([listener])
     finally:
         await client.close()
 
@@ -98,7 +99,7 @@ def _listen(options: GatewayOptions) -> socket.socket:
 
 @contextlib.contextmanager
 def _ignoring_stop_signals() -> Iterator[None]:
-    """Uvicorn handles the signals while it serves, and raises them again behind that; the end is then in order."""
+    """Uvicorn handles the signals while it serves, and raises them again behind that, where the end is in order."""
     previous = {signum: signal.signal(signum, lambda *_: None) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -139,6 +139,10 @@ class Session:
         """Checks token ids that a caller gives."""
         return _core.check_tokens(sequences, self.contract)
 
+    def vocabulary(self) -> dict[str, int]:
+        """The tokens of the model's tokenizer, and their ids."""
+        return self._get_encoder(self.timeout(None)).vocabulary()
+
     def rewards(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> Transfer[npt.NDArray[np.float32]]:
         """A transfer of the sequences, for their rewards."""
         labels = self.contract.labels

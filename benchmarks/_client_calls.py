@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rewardserve import AsyncRewardClient, RewardClient
 
+from benchmarks._setup import MODEL
 from benchmarks._summary import summary
 from benchmarks._texts import random_cuts
-from rewardserve import AsyncRewardClient, RewardClient
 
 __all__: list[str] = []
 
@@ -58,7 +59,7 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
     with RewardClient(options["url"], tokenizer=options["tokenizer"]) as client, closing(loop):
         asynchronous = AsyncRewardClient(options["url"], tokenizer=options["tokenizer"])
         sequences = client.tokenize(texts)
-        cases = _cases(client, asynchronous, loop, texts, [ids.tolist() for ids in sequences])
+        cases = _cases(options["url"], client, asynchronous, loop, texts, [ids.tolist() for ids in sequences])
         for turn in range(-1, options["runs"]):
             for case in cases.values():
                 alone = _tokenization(tokenizer, texts[: case.texts], case.batch)
@@ -75,6 +76,7 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cases(
+    url: str,
     client: RewardClient,
     asynchronous: AsyncRewardClient,
     loop: asyncio.AbstractEventLoop,
@@ -95,6 +97,7 @@ def _cases(
         )
 
     return {
+        "tritonclient, infer of 1": Case(texts=few, run=_stock_calls(url, sequences[:few]), batch=None),
         "score of 1": calls(client.score, texts[:few], 1),
         "score of 16": calls(client.score, texts[:many], 16),
         "score of 256": calls(client.score, texts[:many], 256),
@@ -106,6 +109,21 @@ def _cases(
             texts=many, run=lambda: loop.run_until_complete(concurrently()), batch=1
         ),
     }
+
+
+def _stock_calls(url: str, sequences: Sequence[list[int]]) -> Callable[[], object]:
+    """What NVIDIA's client takes to send each sequence: the rest of a small call is ours."""
+    from tritonclient.grpc import InferenceServerClient, InferInput
+
+    client = InferenceServerClient(url)
+    prepared = []
+    for ids in sequences:
+        tensors = {"input_ids": np.array([ids], np.int32), "segments": np.array([[[len(ids), 0]]], np.int32)}
+        inputs = [InferInput(name, tensor.shape, "INT32") for name, tensor in tensors.items()]
+        for entry, tensor in zip(inputs, tensors.values(), strict=True):
+            entry.set_data_from_numpy(tensor)
+        prepared.append(inputs)
+    return lambda: [client.infer(MODEL, inputs).as_numpy("rewards") for inputs in prepared]
 
 
 def _tokenization(tokenizer: Any, texts: list[str], batch: int | None) -> tuple[float, float]:

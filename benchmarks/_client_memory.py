@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rewardserve import AsyncRewardClient, RewardClient
 
 from benchmarks._texts import random_cuts
-from rewardserve import AsyncRewardClient, RewardClient
 
 __all__: list[str] = []
 

@@ -46,8 +46,8 @@ def _tiny_llama(checkpoint: Path, directory: Path) -> Path:
         num_attention_heads=2,
         vocab_size=Tokenizer.from_file(str(checkpoint / "tokenizer.json")).get_vocab_size(),
         max_position_embeddings=_POSITIONS,
-        num_labels=1,
         pad_token_id=0,
+        id2label={0: "reward"},
     )
     LlamaForSequenceClassification(config).save_pretrained(directory)
     for name in ("tokenizer.json", "tokenizer_config.json"):

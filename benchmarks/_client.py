@@ -47,10 +47,10 @@ def client(setup: Setup) -> dict[str, Any]:
     return {
         "what": (
             "a real tritonserver on one core, whose model answers zeros and right fingerprints; the client, in a "
-            "process of its own, on another core. Microseconds a text, wall clock and processor time of all threads of "
-            "the client; beyond_tokenization: less what the tokenizer alone took for the same texts in the same batches, "
-            "run by run. tritonclient sends prepared tensors and checks nothing. Memory: of the client's process, "
-            "resident; score: beyond its list of texts, which it was given"
+            "process of its own, on another core. Microseconds a text, by the wall clock, and of the processor in all "
+            "threads of the client; beyond_tokenization: less what the tokenizer alone took for the same texts in the "
+            "same batches, run by run. tritonclient sends prepared tensors and checks nothing. Memory: of the client's "
+            "process, resident"
         ),
         "calls": calls,
         "memory": memory,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from .wire import FINGERPRINT_MODULUS, FINGERPRINTS, INPUT_IDS, REWARDS, SEGMENTS, fingerprints
+from .wire import FINGERPRINTS, INPUT_IDS, REWARDS, SEGMENTS, fingerprints, identified
 
 __all__ = ["TritonPythonModel"]
 
@@ -24,7 +24,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Reads what the export's graph adds to every fingerprint."""
         directory = Path(args["model_repository"]) / args["model_version"]
-        self.identity = json.loads((directory / "contract.json").read_text()).get("identity", 0)
+        self.identity: int = json.loads((directory / "contract.json").read_text())["identity"]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers each request."""
@@ -34,8 +34,8 @@ class TritonPythonModel:
         input_ids, segments = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in (INPUT_IDS, SEGMENTS)
         )
-        found = (fingerprints(input_ids, segments).astype(np.int64) + self.identity) % FINGERPRINT_MODULUS
-        rewards = np.zeros((1, len(segments)), dtype=np.float32)
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor(REWARDS, rewards), pb_utils.Tensor(FINGERPRINTS, found.astype(np.int32)[None])]
-        )
+        answers = {
+            REWARDS: np.zeros(len(segments), dtype=np.float32),
+            FINGERPRINTS: identified(fingerprints(input_ids, segments), self.identity),
+        }
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, answer[None]) for name, answer in answers.items()])

@@ -1,4 +1,4 @@
-"""The benchmark of the client, with few texts: that the no-op model passes for the real one, and every figure is there."""
+"""The benchmark of the client, with few texts: the no-op model passes for a real one, and every figure is there."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
+from benchmarks._client import client
 from benchmarks._curves import curves
 from benchmarks._export_memory import export_memory
 from benchmarks._faults import fault_tables, faults
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "install": install,
     "serving": serving,
     "overhead": overhead,
+    "client": client,
     "curves": curves,
     "export-memory": export_memory,
     "faults": faults,

@@ -46,25 +46,38 @@ class Answers(ABC, Generic[Result]):
 
     def add(self, packed: PackedRequest, response: ModelInferResponse) -> None:
         """Takes the answer to one request; an item that can't be trusted counts as missing, the others don't suffer."""
-        raw = {output.name: part for output, part in zip(response.outputs, response.raw_output_contents, strict=False)}
+        error = self.take(packed, response)
+        if error is not None:
+            self.fail(error)
+
+    def take(self, packed: PackedRequest, response: ModelInferResponse) -> RewardIntegrityError | None:
+        """Takes what can be trusted of the answer to one request; the error is about the rest, if there is any.
+
+        It is `retriable` where the answer is about other tokens than those sent: that is an accident.
+        """
+        outputs = zip(response.outputs, response.raw_output_contents, strict=False)
+        return self.take_raw(packed, {output.name: part for output, part in outputs})
+
+    def take_raw(self, packed: PackedRequest, raw: dict[str, bytes]) -> RewardIntegrityError | None:
+        """As `take`, from the content of each output by its name, however it came."""
         try:
             found = _read(raw, _wire.FINGERPRINTS, np.int32, (len(packed.segments),))[packed.ends]
             # A prefix that is nobody's sequence isn't looked at: what continues it covers its tokens.
             expected = _wire.identified(packed.fingerprints[packed.ends], self._identity)
-            if self._is_of_another_model(packed, found, expected):
-                self.fail(ModelChangedError(_MODEL_CHANGED))
-                return
-            nan = self._take(packed, raw, found == expected)
+            own = found == expected
+            if not own.any() and self._is_of_another_model(packed, found, expected):
+                return ModelChangedError(_MODEL_CHANGED)
+            nan = self._take(packed, raw, own)
         except _IncompleteError as incomplete:
-            self.fail(RewardIntegrityError(str(incomplete)))
-            return
-        good = (found == expected) & ~nan
+            return RewardIntegrityError(str(incomplete))
+        good = own & ~nan
         self._missing[packed.items[good]] = False
-        if not good.all():
-            first = min(np.flatnonzero(~good), key=packed.items.__getitem__)
-            problem = _problem(bool(nan[first]), int(found[first]), int(expected[first]), alone=_is_alone(packed))
-            item = packed.items[first]
-            self.fail(RewardIntegrityError(f"the server's reward of item {item} can't be trusted: {problem}"))
+        if good.all():
+            return None
+        first = min(np.flatnonzero(~good), key=packed.items.__getitem__)
+        problem = _problem(bool(nan[first]), int(found[first]), int(expected[first]), alone=_is_alone(packed))
+        message = f"the server's reward of item {packed.items[first]} can't be trusted: {problem}"
+        return RewardIntegrityError(message, retriable=not own.all())
 
     def fail(self, error: ServerError) -> None:
         """Notes that answers are missing; the first error is the one that is raised, unless a later one explains it."""
@@ -88,12 +101,12 @@ class Answers(ABC, Generic[Result]):
     def _is_of_another_model(
         self, packed: PackedRequest, found: npt.NDArray[np.int32], expected: npt.NDArray[np.int32]
     ) -> bool:
-        """Whether all fingerprints are off by one and the same number, as another identity makes them.
+        """Whether all fingerprints, each of them wrong, are off by the same number, as another identity makes them.
 
         Other tokens do that to one sequence, not to two. Requests of one sequence are compared with the one before.
         """
         offsets = np.unique((found.astype(np.int64) - expected) % _wire.FINGERPRINT_MODULUS)
-        if offsets.size != 1 or offsets[0] == 0 or found.min() < 0:  # -1: the request was refused
+        if offsets.size != 1 or found.min() < 0:  # -1: the request was refused
             return False
         before, self._last_offset = self._last_offset, int(offsets[0])
         return not _is_alone(packed) or before == self._last_offset

@@ -33,6 +33,11 @@ def tokenizer_model(model: str) -> str:
     return f"{model}_tokenizer"
 
 
+def text_model(model: str) -> str:
+    """Name of the companion model that scores texts with `model`."""
+    return f"{model}_text"
+
+
 def _require_positive(**values: int) -> None:
     for name, value in values.items():
         if not isinstance(value, int) or value < 1:

@@ -93,6 +93,6 @@ def pack(
         for items in balanced_rows(lengths, max_request_tokens, workers):
             yield PackedRequest.of(sequences, items)
         return
-    found = find_families(sequences) if share else each_alone(len(sequences))
+    found = find_families(sequences) if share and len(sequences) > 1 else each_alone(len(sequences))
     for group in balanced(found, lengths, max_request_tokens, workers):
         yield PackedRequest.of_families(sequences, group)

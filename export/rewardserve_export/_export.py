@@ -27,7 +27,7 @@ from rewardserve_export.repository import (
     ModelDirectory,
     publish,
     reward_config,
-    stage_companion,
+    stage_companions,
     stage_version,
     staging,
 )
@@ -100,7 +100,7 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
         progress("publishing", 0, 0)
         contract = replace(contract, parity=parity)
         stage_version(directory, options.backend, contract, checkpoint.tokenizer.content)
-        stage_companion(staged, options.name, checkpoint.tokenizer.content, checkpoint.tokenizer.sha256)
+        stage_companions(staged, options.name, version, contract, checkpoint.tokenizer.content)
         config = reward_config(
             options.name,
             options.backend,

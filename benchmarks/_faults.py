@@ -56,7 +56,10 @@ def _cases(models: FaultModels) -> dict[str, Any]:
 
 def _seen(name: str, case: Callable[[], Seen]) -> dict[str, Any]:
     say(f"faults: {name}")
-    return dataclasses.asdict(case())
+    try:
+        return dataclasses.asdict(case())
+    except Exception as error:  # the others can be measured
+        return {"not_measured": f"{type(error).__name__}: {error}"}
 
 
 def fault_tables(result: Mapping[str, Any]) -> list[Table]:

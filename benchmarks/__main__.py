@@ -18,6 +18,7 @@ from rich.text import Text
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
 from benchmarks._client import client
+from benchmarks._client_table import client_tables
 from benchmarks._curves import curves
 from benchmarks._export_memory import export_memory
 from benchmarks._faults import fault_tables, faults
@@ -46,7 +47,11 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "faults": faults,
     "gpu": gpu,
 }
-TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables, "faults": fault_tables}
+TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
+    "serving": serving_tables,
+    "client": client_tables,
+    "faults": fault_tables,
+}
 """For results that a list of figures wouldn't show well."""
 PROJECT = Path(__file__).parent.parent
 

@@ -14,6 +14,7 @@ from rewardserve.cli._export import export
 from rewardserve.cli._inspect import inspect
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
+from rewardserve.cli._train import train
 from rewardserve.cli._verify import verify
 
 __all__ = ["app", "main"]
@@ -26,11 +27,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="""Serve RLHF reward models from Triton, with the score they had in training.
 
-The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
+The usual way: `train` a reward model or `inspect` one, `export` it into a Triton model repository, `serve` that repository, and `score`
 texts, from here or from Python with `rewardserve.RewardClient`. `verify` compares a running server with the checkpoint,
 `evaluate` measures accuracy on preference pairs.
 """,
 )
+app.command()(train)
 app.command()(inspect)
 app.command()(export)
 app.command()(serve)

@@ -47,6 +47,11 @@ class Checkpoint:
         return self.files.directory
 
     @property
+    def tokenizer_directory(self) -> Path:
+        """Where its tokenizer lies: with an adapter that has none, beside its base."""
+        return self.directory if has_tokenizer(self.directory) else self.files.model.directory
+
+    @property
     def config(self) -> dict[str, Any]:
         """The backbone's `config.json`: an adapter's is its base's."""
         return self.files.model.config

@@ -49,8 +49,8 @@ class Preference:
 def read_preferences(path: str | os.PathLike[str], *, limit: int | None = None, chat: bool = False) -> list[Preference]:
     """Reads preference data: JSONL, one object a line, also compressed (`.gz`).
 
-    Each object has `chosen` and `rejected`, and may have `prompt`, `subset`, `id` and `margin`; other fields are ignored.
-    An answer is a text or a list of messages `{"role": …, "content": …}`, and either field may hold a list of such
+    Each object has `chosen` and `rejected`, and may have `prompt`, `subset`, `id`, `margin`; others are ignored. An
+    answer is a text or a list of messages `{"role": …, "content": …}`, and either field may hold a list of such
     answers (RewardBench 2: one chosen and three rejected, several of both in its Ties subset). How a prompt joins its
     answers is `join_answer`'s business.
 

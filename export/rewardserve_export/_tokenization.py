@@ -9,7 +9,7 @@ from rewardserve._contract import Tokenization
 from rewardserve._errors import CheckpointError
 
 from rewardserve_export._options import DEFAULT_MAX_LENGTH, TokenizationPreset, Truncation
-from rewardserve_export.checkpoint import Checkpoint
+from rewardserve_export.checkpoint import TOKENIZATION_FILE, Checkpoint
 
 __all__ = ["default_max_length", "tokenization_of"]
 
@@ -71,8 +71,9 @@ def default_max_length(checkpoint: Checkpoint) -> int:
 def _checked(checkpoint: Checkpoint, trained: Tokenization) -> Tokenization:
     if trained.tokenizer_sha256 != checkpoint.tokenizer.sha256:
         raise CheckpointError(
-            f"{checkpoint.directory} was trained with the tokenizer {trained.tokenizer_sha256} (sha256, in its reward "
-            f"contract), and the one beside it is {checkpoint.tokenizer.sha256}. Remedy: copy the checkpoint again, whole"
+            f"{checkpoint.directory} was trained with the tokenizer of sha256 {trained.tokenizer_sha256} (its "
+            f"{TOKENIZATION_FILE} says), and the one beside it has {checkpoint.tokenizer.sha256}. "
+            "Remedy: copy the checkpoint again, whole"
         )
     return trained
 

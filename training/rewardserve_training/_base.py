@@ -79,13 +79,12 @@ def load_base(checkpoint: Checkpoint, *, init_value_head: bool) -> Base:
     cast(Any, model).score = Float32Head(head)
     if left := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
         raise UnsupportedModelError(f"{type(model).__name__} has weights besides backbone and score: {', '.join(left)}")
-    return Base(
-        model=scoring_the_last_token(model).requires_grad_(True), head=_describe(checkpoint, new_head), new_head=new_head
-    )
+    model = scoring_the_last_token(model).requires_grad_(True)
+    return Base(model=model, head=_describe(checkpoint, new_head), new_head=new_head)
 
 
 def _skeleton(backbone: PreTrainedModel) -> PreTrainedModel:
-    """transformers' class around this backbone, without memory for weights."""
+    """The class of transformers around this backbone, without memory for weights."""
     config = backbone.config
     config.num_labels = 1
     try:
@@ -98,8 +97,7 @@ def _skeleton(backbone: PreTrainedModel) -> PreTrainedModel:
             f"{type(model).__name__} isn't {type(backbone).__name__} with a linear head `score`. "
             "Remedy: another base; docs/training.md says which work"
         )
-    # The base's configuration may be that of a multimodal or quantised model; this one is plain, and float32.
-    model.config.dtype = torch.float32
+    config.dtype = torch.float32
     return model
 
 

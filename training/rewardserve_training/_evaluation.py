@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from rewardserve_evaluation import Accuracy, ScoredPreference, measure_accuracy
 from torch import nn
 
@@ -48,9 +49,7 @@ class TrainEvaluation:
     std: float
 
 
-def evaluate_pairs(
-    model: nn.Module, accelerator: Any, pairs: Sequence[TokenPair], batch_size: int, pad_id: int
-) -> TrainEvaluation:
+def evaluate_pairs(model: nn.Module, accelerator: Any, pairs: Sequence[TokenPair], batch_size: int) -> TrainEvaluation:
     """Scores pairs in eval mode, in which the model computes in float32.
 
     Args:
@@ -58,10 +57,9 @@ def evaluate_pairs(
         accelerator: The trainer's.
         pairs: The evaluation set, at least one.
         batch_size: Sequences of one forward pass.
-        pad_id: Fills the rows of a batch up, behind what is scored.
     """
     sequences = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    values = _score(model, accelerator, sequences, batch_size, pad_id)
+    values = _score(model, accelerator, sequences, batch_size)
     rewards = [
         PairRewards(pair=pair, chosen=chosen, rejected=rejected)
         for pair, chosen, rejected in zip(pairs, values[0::2], values[1::2], strict=True)
@@ -78,12 +76,8 @@ def evaluate_pairs(
     )
 
 
-def _score(
-    model: nn.Module, accelerator: Any, sequences: Sequence[list[int]], batch_size: int, pad_id: int
-) -> list[float]:
+def _score(model: nn.Module, accelerator: Any, sequences: Sequence[list[int]], batch_size: int) -> list[float]:
     """Each process takes every n-th batch, the longest first; all run equally many, for models that are sharded."""
-    from accelerate.utils import gather_object
-
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     rounds = math.ceil(len(batches) / accelerator.num_processes)
@@ -92,15 +86,16 @@ def _score(
     for number in range(rounds):
         position = number * accelerator.num_processes + accelerator.process_index
         batch = batches[min(position, len(batches) - 1)]
-        rows = _rewards(model, [sequences[index] for index in batch], pad_id, accelerator.device)
+        rows = _rewards(model, [sequences[index] for index in batch], accelerator.device)
         found += zip(batch, rows, strict=True)
     rewards = dict(gather_object(found))
     return [rewards[index] for index in range(len(sequences))]
 
 
-def _rewards(model: nn.Module, batch: Sequence[list[int]], pad_id: int, device: torch.device) -> list[float]:
+def _rewards(model: nn.Module, batch: Sequence[list[int]], device: torch.device) -> list[float]:
     width = max(map(len, batch))
-    input_ids = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids in batch], device=device)
+    # Any id will do behind what is scored: the model is causal.
+    input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids in batch], device=device)
     lengths = torch.tensor([len(ids) for ids in batch], device=device)
     mask = (torch.arange(width, device=device) < lengths[:, None]).long()
     with torch.no_grad():

@@ -48,7 +48,7 @@ class TrainOptions:
         max_length: Tokens of one sequence. Pairs with a longer one are left out, and counted.
         init_value_head: Whether the base's value head is replaced by a new one.
         lora_rank: Train LoRA matrices of this rank, and the head, and merge them at the end; None trains the model.
-        train_layers: Train only the last so many layers, the final norm and the head; 0 the head alone; None all.
+        train_layers: Train only the last so many layers and the head; 0 the head alone; None everything.
         precision: Of the backbone's arithmetic while training. Weights, value head and loss are float32 in any.
         epochs: Passes over the data.
         max_steps: Updates after which it ends, whatever `epochs` says.

@@ -35,11 +35,10 @@ def check_output(options: TrainOptions) -> None:
 
 def describe_run(source: str | Path, options: TrainOptions, data_digest: str, pairs: dict[str, int]) -> dict[str, Any]:
     """The run as JSON; two runs that agree in it train the same."""
+    asked = dataclasses.asdict(options)
     return {
         "base": str(source),
-        "options": {
-            name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(options).items()
-        },
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()},
         "data_sha256": data_digest,
         "pairs": pairs,
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},

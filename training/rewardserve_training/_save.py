@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardserve import Tokenization
-from rewardserve_export.checkpoint import write_trained_tokenization
+from rewardserve_export.checkpoint import quiet, write_trained_tokenization
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -30,8 +30,8 @@ def save_model(
 ) -> None:
     """Writes a checkpoint; the tokenizer is there already.
 
-    The weights come last: before config and rules, a run that ends in between would leave a checkpoint that exports with
-    other rules than it was trained with.
+    The weights come last: if they were there before config and rules, a run that ends in between would leave a
+    checkpoint that exports with other rules than it was trained with.
 
     Args:
         directory: Where to.
@@ -48,7 +48,8 @@ def save_model(
     if save_format == "openrlhf":
         extra |= {"architectures": ["RewardModel"], "value_head_prefix": "score"}
     staged = directory / ".saving"
-    model.save_pretrained(staged, state_dict=dict(weights))
+    with quiet():
+        model.save_pretrained(staged, state_dict=dict(weights))
     write_trained_tokenization(staged, rules)
     file = staged / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | extra

@@ -101,7 +101,7 @@ def train(
         if pairs.too_long:
             notice(f"{pairs.too_long} pairs left out: a sequence has more than {rules.max_length} tokens")
     trainer = _trainer(base, checkpoint, options, config, pairs)
-    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    trained = sum(parameter.numel() for parameter in base.model.parameters() if parameter.requires_grad)
     resumed = last_checkpoint(options.output) if options.resume else None
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     evaluation = _finish(trainer, options, pairs, rules)
@@ -171,8 +171,7 @@ def _finish(
         weights = accelerator.get_state_dict(model)
     evaluation = None
     if pairs.evaluation:
-        pad_id = trainer.processing_class.pad_token_id
-        evaluation = evaluate_pairs(model, accelerator, pairs.evaluation, options.batch_size, pad_id)
+        evaluation = evaluate_pairs(model, accelerator, pairs.evaluation, options.batch_size)
     if accelerator.is_main_process:
         if evaluation is not None:
             write_evaluation(options.output, evaluation, normalize=options.normalize)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import LoraConfig, TaskType
-from rewardserve import MissingExtraError
+from torch import nn
 from transformers import PreTrainedModel
 from trl import RewardConfig, RewardTrainer
 
@@ -24,7 +25,7 @@ CHECKPOINTS = "checkpoints"
 _STATE = "trainer_state.json"
 
 
-class _Trainer(RewardTrainer):  # type: ignore[misc]  # untyped
+class _Trainer(RewardTrainer):
     def _send_telemetry(self) -> None:
         """A training of reward models tells nobody."""
 
@@ -45,7 +46,8 @@ def reward_config(options: TrainOptions) -> RewardConfig:
             per_device_train_batch_size=options.batch_size,
             per_device_eval_batch_size=options.batch_size,
             gradient_accumulation_steps=options.gradient_accumulation,
-            gradient_checkpointing=options.gradient_checkpointing,
+            activation_checkpointing=options.gradient_checkpointing,
+            dataloader_pin_memory=torch.cuda.is_available(),
             bf16=options.precision == "bf16",
             fp16=options.precision == "fp16",
             center_rewards_coefficient=options.center_rewards,
@@ -111,29 +113,19 @@ def _dataset(pairs: Sequence[TokenPair]) -> Dataset:
 
 
 def freeze(model: PreTrainedModel, train_layers: int) -> None:
-    """Leaves the last layers, what comes behind them, and the head to train; the head alone where it is 0.
+    """Leaves the last layers and the head to train; the head alone where it is 0.
+
+    The final norm stays as it is: its scale and the head's weight are one factor each of the same product.
 
     Raises:
         TrainingError: The model has fewer layers.
     """
     model.base_model.requires_grad_(False)
-    if not train_layers:
-        return
-    name, layers = next(
-        ((name, module) for name, module in model.base_model.named_modules() if type(module).__name__ == "ModuleList"),
-        ("", []),
-    )
+    layers = next((module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)), ())
     if train_layers > len(layers):
         raise TrainingError(f"train_layers is {train_layers}, and the model has {len(layers)}. Remedy: at most as many")
-    trained = {f"{name}.{index}" for index in range(len(layers) - train_layers, len(layers))}
-    behind = False
-    for child_name, child in model.base_model.named_children():
-        if behind:
-            child.requires_grad_(True)
-        behind = behind or child_name == name.split(".")[0]
-    for module_name, module in model.base_model.named_modules():
-        if module_name in trained:
-            module.requires_grad_(True)
+    for index in range(len(layers) - train_layers, len(layers)):
+        layers[index].requires_grad_(True)
 
 
 def last_checkpoint(output: Path) -> Path | None:

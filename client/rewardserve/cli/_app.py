@@ -27,9 +27,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="""Serve RLHF reward models from Triton, with the score they had in training.
 
-The usual way: `train` a reward model or `inspect` one, `export` it into a Triton model repository, `serve` that repository, and `score`
-texts, from here or from Python with `rewardserve.RewardClient`. `verify` compares a running server with the checkpoint,
-`evaluate` measures accuracy on preference pairs.
+The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
+texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs.
+`verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs.
 """,
 )
 app.command()(train)

@@ -92,7 +92,9 @@ def export(
     max_length: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Tokens of one sequence. [default: the training's, else the backbone's, at most 8192]"
+            min=1,
+            metavar="N",
+            help="Tokens of one sequence. [default: as trained, else the backbone's, at most 8192]",
         ),
     ] = None,
     max_request_tokens: Annotated[

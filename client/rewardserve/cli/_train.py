@@ -50,7 +50,9 @@ def train(
     ],
     eval_data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Preferences to evaluate on. [default: part of --data]", rich_help_panel=_DATA),
+        typer.Option(
+            metavar="FILE", help="Preferences to evaluate on. [default: a part of --data]", rich_help_panel=_DATA
+        ),
     ] = None,
     eval_fraction: Annotated[
         float, typer.Option(metavar="F", help="How large a part is held out for it.", rich_help_panel=_DATA)
@@ -76,7 +78,7 @@ def train(
     ] = 1024,
     init_value_head: Annotated[
         bool,
-        typer.Option("--init-value-head", help="Begin with a new value head, though BASE has one.", rich_help_panel=_MODEL),
+        typer.Option("--init-value-head", help="Begin with a new head, though BASE has one.", rich_help_panel=_MODEL),
     ] = False,
     lora_rank: Annotated[
         int | None,
@@ -157,7 +159,10 @@ def train(
     eval_steps: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Updates between two evaluations. [default: at the end only]", rich_help_panel=_SAVING
+            min=1,
+            metavar="N",
+            help="Updates between two evaluations. [default: only at the end]",
+            rich_help_panel=_SAVING,
         ),
     ] = None,
     report_to: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,17 @@ def reward_trainer(
             modules_to_save=["score"],
         )
     try:
-        return _Trainer(
-            model=model,
-            args=config,
-            train_dataset=_dataset(train),
-            eval_dataset=_dataset(evaluation) if config.do_eval else None,
-            processing_class=tokenizer,
-            peft_config=lora,
-        )
+        with warnings.catch_warnings():
+            # peft 0.21 reads a name that transformers 5.24 deprecates.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return _Trainer(
+                model=model,
+                args=config,
+                train_dataset=_dataset(train),
+                eval_dataset=_dataset(evaluation) if config.do_eval else None,
+                processing_class=tokenizer,
+                peft_config=lora,
+            )
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f"the trainer can't be set up: {error}") from error
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from rewardserve_training import TrainOptions
-from support.checkpoints import llama_config, save_huggingface
 from transformers import LlamaForCausalLM
 
-WORDS = "the reward of a is higher than that one nice fine".split()
+from support.checkpoints import llama_config, save_huggingface
+
+WORDS = ["the", "reward", "of", "a", "is", "higher", "than", "that", "one", "nice", "fine"]
 
 
 def save_language_model(directory: Path) -> Path:

@@ -37,6 +37,10 @@ def reward_config(options: TrainOptions) -> RewardConfig:
     Raises:
         TrainingError: The machine doesn't do this precision, or a reporter isn't installed.
     """
+    has_accelerator = torch.accelerator.is_available()
+    if options.precision == "fp16" and not has_accelerator:
+        # accelerate would say nothing, and compute in float32.
+        raise TrainingError("precision is 'fp16', and there is no GPU, which it is for. Remedy: 'bf16' or 'fp32'")
     try:
         return RewardConfig(
             output_dir=str(options.output / CHECKPOINTS),
@@ -48,7 +52,8 @@ def reward_config(options: TrainOptions) -> RewardConfig:
             per_device_eval_batch_size=options.batch_size,
             gradient_accumulation_steps=options.gradient_accumulation,
             activation_checkpointing=options.gradient_checkpointing,
-            dataloader_pin_memory=torch.cuda.is_available(),
+            use_cpu=not has_accelerator,
+            dataloader_pin_memory=has_accelerator,
             bf16=options.precision == "bf16",
             fp16=options.precision == "fp16",
             center_rewards_coefficient=options.center_rewards,

@@ -41,7 +41,7 @@ def training(setup: Setup) -> dict[str, Any]:
         margins = {name: found[:, 0] - found[:, 1] for name, found in rewards.items()}
         return {
             "what": (
-                f"rewardserve train on preference pairs of at most {MAX_LENGTH} tokens a dialogue; accuracy on those of "
+                f"rewardserve train on preference pairs of up to {MAX_LENGTH} tokens a dialogue; accuracy on those of "
                 f"{HELD_OUT} held out, with 95% Wilson intervals. untrained: the new head alone"
             ),
             "recipe": " ".join(RECIPE),

@@ -32,6 +32,7 @@ from benchmarks._parity import parity
 from benchmarks._serving import serving
 from benchmarks._serving_table import serving_tables
 from benchmarks._setup import Settings, Setup
+from benchmarks._training import training
 
 BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "parity": parity,
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "curves": curves,
     "export-memory": export_memory,
     "faults": faults,
+    "training": training,
     "gpu": gpu,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {

@@ -28,8 +28,7 @@ CHUNK = 1024
 """Texts that `score` tokenizes at a time."""
 CONCURRENT = 256
 CALLS = 256
-"""Calls of one text in a run; of larger ones a sixteenth."""
-
+"""Calls of one text, one after another, in a run; other cases have sixteen times as many texts, or all."""
 
 Cost = npt.NDArray[np.float64]
 
@@ -135,7 +134,12 @@ def _stock_calls(url: str, sequences: Sequence[list[int]]) -> Callable[[], objec
 def _tokenization(tokenizer: Any, texts: list[str], batch: int | None) -> Cost:
     if batch is None:
         return np.zeros(2)
-    return _cost(lambda: [tokenizer.encode_batch_fast(part) and None for part in _batches(texts, batch)], len(texts))
+
+    def tokenize() -> None:
+        for part in _batches(texts, batch):
+            tokenizer.encode_batch_fast(part)
+
+    return _cost(tokenize, len(texts))
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -70,7 +70,8 @@ def version_problems(versions: Versions, number: str) -> Iterator[str]:
     for directory in (model.path / number, model.text / number):
         path = directory / "contract.json"
         if path.is_file() and path.read_text() != contract.to_json():
-            yield f"{model.name}/config.pbtxt has another contract for version {number} than {path.relative_to(model.repository)}"
+            where = path.relative_to(model.repository)
+            yield f"{model.name}/config.pbtxt has another contract for version {number} than {where}"
     yield from _config_problems(config, reward_config(model.name, config.backend, contract, version=number, earlier={}))
 
 
@@ -93,7 +94,7 @@ def _state_problems(versions: Versions) -> Iterator[str]:
     for number in sorted(versions.served - set(versions.numbers), key=int):
         yield f"{model.name}/config.pbtxt serves version {number}, which isn't there"
     if versions.default not in versions.served:
-        yield f"version {versions.default} of {model.name} is the default, but {model.name}/config.pbtxt doesn't serve it"
+        yield f"{model.name}/config.pbtxt doesn't serve version {versions.default}, the default"
     if not scores_texts_of(read_config(model.text / "config.pbtxt"), model.name):
         yield f"{model.text.name}/config.pbtxt doesn't name {model.name}"
 

@@ -106,7 +106,7 @@ def promote(
         report(f"checking the files of version {version}")
         if problems := list(version_problems(versions, version)):
             raise ReleaseError(
-                f"version {version} isn't what was exported: {'; '.join(problems)}. Remedy: copy it again"
+                f"version {version} isn't what was exported: {'; '.join(problems)}. Remedy: copy it again, or export it"
             )
         loaded = {each.version for server in servers for each in server.loaded(model.name)}
         served = {version, *versions.served, *loaded} & set(versions.numbers)

@@ -1,8 +1,8 @@
 """Which versions of a model a repository holds, which are served, and which one is the default.
 
-The state is in the configurations that Triton reads. `version_policy` says which versions are served: none, as exports
-write it, that the highest is; a list, once one was promoted. The companion that hands out tokenizers says which of them is
-the default.
+The state is in the configurations that Triton reads. `version_policy` says which versions are served: the highest where
+there is none, as exports write it; those that it lists, once one was promoted. The companion that hands out tokenizers
+says which of them is the default.
 """
 
 from __future__ import annotations

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ADMIN_KEY
 from rewardserve import ModelNotFoundError, ReleaseError, RewardClient
 from rewardserve._manifest import MANIFEST
 from rewardserve_export.repository import ModelDirectory, Versions, promote, prune, rollback
 from rewardserve_server import ServerControl, TritonProcess
 from support.calls import random_sequences
-
-from conftest import ADMIN_KEY
 
 CLIENTS = 16
 
@@ -80,9 +79,7 @@ def test_switch_under_load(release_repository: Path, start: Callable[[], TritonP
             assert {version for _, version, _ in trainer.calls} == ({"1"} if trainer.version else {"1", "2"})
 
 
-def test_rollback_and_prune_on_a_running_server(
-    release_repository: Path, start: Callable[[], TritonProcess]
-) -> None:
+def test_rollback_and_prune_on_a_running_server(release_repository: Path, start: Callable[[], TritonProcess]) -> None:
     model = ModelDirectory(release_repository, "reward")
     serve_only(model, "1")
     server = start()

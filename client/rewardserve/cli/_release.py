@@ -9,8 +9,8 @@ from rich.text import Text
 
 from rewardserve.cli._console import stdout
 from rewardserve.cli._extras import require
-from rewardserve.cli._release_options import AdminKey, ModelName, Repository, model_directory, report, running_servers
-from rewardserve.cli._server_options import Address, takes_server
+from rewardserve.cli._release_options import ModelName, Repository, RunningServers, report
+from rewardserve.cli._server_options import takes_server
 
 if TYPE_CHECKING:
     from rewardserve_export.repository import Promotion
@@ -26,8 +26,7 @@ def promote(
         str | None, typer.Option(metavar="N", help="The version to serve by default. [default: the highest]")
     ] = None,
     *,
-    server: Address,
-    admin_key: AdminKey = None,
+    server: RunningServers,
 ) -> None:
     """Make a version the one that clients get which name none.
 
@@ -36,8 +35,8 @@ def promote(
     before goes on for the clients that use it, until `prune`.
     """
     package = require("rewardserve_export.repository", "export")
-    with running_servers(server, admin_key) as servers:
-        done = package.promote(model_directory(repository, name), version, servers, report)
+    with server.connected() as servers:
+        done = package.promote(package.ModelDirectory(repository, name), version, servers, report)
     _print(done, name, running=bool(server.url))
 
 
@@ -46,16 +45,15 @@ def rollback(
     repository: Repository,
     name: ModelName = "reward",
     *,
-    server: Address,
-    admin_key: AdminKey = None,
+    server: RunningServers,
 ) -> None:
     """Promote the version that was the default before.
 
     As `promote` does it. While that version is still loaded, the servers switch at once.
     """
     package = require("rewardserve_export.repository", "export")
-    with running_servers(server, admin_key) as servers:
-        done = package.rollback(model_directory(repository, name), servers, report)
+    with server.connected() as servers:
+        done = package.rollback(package.ModelDirectory(repository, name), servers, report)
     _print(done, name, running=bool(server.url))
 
 
@@ -72,8 +70,7 @@ def prune(
         typer.Option(min=0, metavar="SECONDS", help="How long a version must have had no request to be stopped."),
     ] = 600.0,
     *,
-    server: Address,
-    admin_key: AdminKey = None,
+    server: RunningServers,
 ) -> None:
     """Stop serving all versions but the default, and remove old ones.
 
@@ -81,8 +78,8 @@ def prune(
     is an error, and nothing is changed. Versions above the default are never removed.
     """
     package = require("rewardserve_export.repository", "export")
-    with running_servers(server, admin_key) as servers:
-        done = package.prune(model_directory(repository, name), servers, keep=keep, idle=idle, report=report)
+    with server.connected() as servers:
+        done = package.prune(package.ModelDirectory(repository, name), servers, keep=keep, idle=idle, report=report)
     stdout().print(f"stopped: {', '.join(done.stopped) or 'none'}; removed: {', '.join(done.removed) or 'none'}")
 
 

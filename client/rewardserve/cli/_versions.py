@@ -10,8 +10,8 @@ from rich.table import Table
 
 from rewardserve.cli._console import stdout
 from rewardserve.cli._extras import require
-from rewardserve.cli._release_options import AdminKey, ModelName, Repository, model_directory, running_servers
-from rewardserve.cli._server_options import Address, takes_server
+from rewardserve.cli._release_options import ModelName, Repository, RunningServers
+from rewardserve.cli._server_options import takes_server
 
 if TYPE_CHECKING:
     from rewardserve_export.repository import Version
@@ -25,16 +25,15 @@ def versions(
     repository: Repository,
     name: ModelName = "reward",
     *,
-    server: Address,
-    admin_key: AdminKey = None,
+    server: RunningServers,
 ) -> None:
     """List a model's versions: which is the default, and which are served.
 
     With `--url`, also which of them each running server has loaded, and when it was asked last.
     """
     package = require("rewardserve_export.repository", "export")
-    found = package.Versions(model_directory(repository, name)).all()
-    with running_servers(server, admin_key) as servers:
+    found = package.Versions(package.ModelDirectory(repository, name)).all()
+    with server.connected() as servers:
         loaded = {each.url: {one.version: one for one in each.loaded(name)} for each in servers}
     stdout().print(_table(found, loaded))
 

@@ -12,9 +12,9 @@ import torch
 from rewardserve_export import ExportOptions, Scheduling, export
 from rewardserve_server import ServeOptions, TritonProcess
 from support.checkpoints import llama_config, save_huggingface
+from support.releases import ADMIN_KEY
 from transformers import LlamaForSequenceClassification
 
-ADMIN_KEY = "an-admin-key"
 VERSIONS = ("1", "2")
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ADMIN_KEY
 from rewardserve import ModelNotFoundError, ReleaseError, RewardClient
 from rewardserve._manifest import MANIFEST
 from rewardserve_export.repository import ModelDirectory, Versions, promote, prune, rollback
 from rewardserve_server import ServerControl, TritonProcess
 from support.calls import random_sequences
+from support.releases import ADMIN_KEY
 
 CLIENTS = 16
 

@@ -14,7 +14,12 @@ from rewardserve import TLS, ModelNotFoundError, ReleaseError, RewardClient, Rew
 from rewardserve._channel import call_metadata, open_channel
 from rewardserve._grpc_errors import translate
 from rewardserve._manifest import Probes
-from tritonclient.grpc.service_pb2 import ModelStatisticsRequest, RepositoryIndexRequest, RepositoryModelLoadRequest
+from tritonclient.grpc.service_pb2 import (
+    ModelMetadataRequest,
+    ModelStatisticsRequest,
+    RepositoryIndexRequest,
+    RepositoryModelLoadRequest,
+)
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from rewardserve_server._restrictions import GRPC_ADMIN_HEADER
@@ -92,9 +97,10 @@ class ServerControl:
             ServerError: The server can't be reached.
         """
         try:
-            answer = self._call("ModelStatistics", ModelStatisticsRequest(name=model), model)
+            self._call("ModelMetadata", ModelMetadataRequest(name=model), model)
         except ModelNotFoundError:
             return []
+        answer = self._call("ModelStatistics", ModelStatisticsRequest(name=model), model)
         return [
             LoadedVersion(version=each.version, last_request=each.last_inference / 1000 or None)
             for each in answer.model_stats

@@ -24,9 +24,9 @@ def test_commands_on_a_running_server(release_repository: Path, start: Callable[
     server = start()
     where = ("--repository", release_repository)
     running = (*where, "--url", server.grpc_url)
-    rows = [line for line in call("versions", *running).splitlines() if "LlamaForSequenceClassification" in line]
+    rows = [line for line in call("versions", *running).splitlines() if "LlamaModel, fp32" in line]
     assert ["default" in row for row in rows] == [False, True]
-    assert ["loaded, no request yet" in row for row in rows] == [False, True]
+    assert ["loaded, asked" in row for row in rows] == [False, True]
 
     output = call("promote", *running, "--version", "1")
     assert "default of reward: version 1, before it 2" in output

@@ -12,6 +12,7 @@ import pytest
 from rewardserve import ReleaseError
 from rewardserve_export.repository import (
     ModelDirectory,
+    Pruning,
     Versions,
     check_repository,
     promote,
@@ -69,6 +70,8 @@ def test_rollback_goes_back_and_forth(release_repository: Path) -> None:
 
 def test_prune_keeps_what_a_rollback_needs(release_repository: Path) -> None:
     model = ModelDirectory(release_repository, "reward")
+    assert prune(model) == Pruning(stopped=(), removed=())
+    assert served(model) == []
     promote(model, "1")
     assert prune(model, keep=1).removed == ()  # what is above the default isn't live yet
     promote(model, "2")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardserve._errors import ContractError, ExportError, ReleaseError
-from rewardserve._manifest import version_files
+from rewardserve._manifest import MANIFEST, version_files
 
 from rewardserve_export.repository._config import contracts_in, read_config, reward_config, scores_texts_of
 from rewardserve_export.repository._publish import ModelDirectory
@@ -61,8 +61,8 @@ def version_problems(versions: Versions, number: str) -> Iterator[str]:
     model, contract = versions.model, versions.contracts[number]
     try:
         manifest = versions.manifest(number)
-    except ContractError as error:
-        yield str(error)
+    except ContractError:
+        yield f"{model.name}/{number}/{MANIFEST} can't be read: it is damaged, or of another rewardserve"
     else:
         found = version_files(model.repository, model.name, number, contract.tokenization.tokenizer_sha256)
         yield from manifest.problems(model.repository, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +163,7 @@ def prune(
         report: Told about each step.
 
     Raises:
-        ReleaseError: A version is in use: nothing was changed.
+        ReleaseError: A version is in use, or none was ever promoted: nothing was changed.
         ServerError: A server can't be asked.
         ValueError: `keep` isn't positive.
     """
@@ -171,21 +171,23 @@ def prune(
         raise ValueError(f"keep is {keep}. Remedy: at least 1")
     with locked(model.repository):
         versions = Versions(model)
+        if servers and not versions.promoted:
+            raise ReleaseError(
+                f"no version of {model.name} was ever promoted: servers may use another one than those that start now "
+                "would. Remedy: promote one first"
+            )
         stopped = set(versions.served)
         for server in servers:
             loaded = server.loaded(model.name)
             stopped |= {each.version for each in loaded}
             _require_idle(server, [each for each in loaded if each.version != versions.default], versions.changed, idle)
         stopped.discard(versions.default)
-        with _restored_on_failure(versions, servers):
-            versions.serve({versions.default})
-            versions.serve_texts()
-            for server in servers:
-                for name in (model.text.name, model.name):
-                    report(f"unloading {', '.join(sorted(stopped, key=int)) or 'nothing'} of {name} on {server.url}")
-                    server.load(name)
-                    for version in stopped:
-                        server.wait_until_unloaded(name, version)
+        if versions.promoted:
+            with _restored_on_failure(versions, servers):
+                versions.serve({versions.default})
+                versions.serve_texts()
+                for server in servers:
+                    _unload(server, model, stopped, report)
         removed = _removable(versions, keep)
         with staging(model.repository) as trash:
             for version in removed:
@@ -208,6 +210,14 @@ def _switch(model: ModelDirectory, version: str, servers: Sequence[Server], repo
             ) from error
         done.append(server.url)
         report(f"{server.url} serves version {version} by default")
+
+
+def _unload(server: Server, model: ModelDirectory, stopped: Set[str], report: Report) -> None:
+    for name in (model.text.name, model.name):
+        report(f"unloading {', '.join(sorted(stopped, key=int)) or 'nothing'} of {name} on {server.url}")
+        server.load(name)
+        for version in stopped:
+            server.wait_until_unloaded(name, version)
 
 
 @contextmanager

@@ -156,8 +156,10 @@ class Versions:
     def _set_policy(self, path: Path, numbers: Iterable[str]) -> None:
         config = read_config(path)
         specific = pb.ModelVersionPolicy.Specific(versions=sorted(map(int, numbers)))
-        config.version_policy.CopyFrom(pb.ModelVersionPolicy(specific=specific))
-        _replace_config(config, path)
+        policy = pb.ModelVersionPolicy(specific=specific)
+        if config.version_policy != policy:  # a new file could have the model loaded anew
+            config.version_policy.CopyFrom(policy)
+            _replace_config(config, path)
 
 
 def _replace_config(config: Any, path: Path) -> None:

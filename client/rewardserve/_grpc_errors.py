@@ -21,7 +21,10 @@ _CHECK_ADDRESS = (
 _CHECK_MODEL = "Remedy: check the model's name and version, and the server's log for why it isn't loaded"
 _SLOW = "Remedy: raise the client's timeout, or add server instances"
 _CREDENTIALS = "Remedy: pass the client the server's credentials: tls=, token= or headers="
-_RESTART = "The model's process ended on the server, which starts it again. Remedy: see the server's log"
+_RESTART = (
+    "The model's process ended on the server. Remedy: see the server's log, and restart the server: Triton doesn't "
+    "always start the process again"
+)
 _TLS = "Remedy: check the client's tls=: the authority, the server's name, and whether the server speaks TLS at all"
 _HANGS_UP = (
     "The server ends connections: it wants TLS or a client's certificate, or is being restarted. Remedy: check the "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rewardserve import (
+    DeadlineExceededError,
     ModelChangedError,
     RequestRejectedError,
     RewardIntegrityError,
@@ -93,7 +94,7 @@ def test_what_fails_in_passing_is_sent_again_and_nothing_new_before() -> None:
     assert transfer.result().tolist() == [0, 1, 2, 3]
 
 
-def test_the_waits_grow_and_end_with_the_timeout() -> None:
+def test_the_waits_grow_and_the_last_try_is_just_before_the_timeout() -> None:
     transfer = make_transfer(1, timeout=60)
     now, waits = 0.0, []
     (attempt,) = take(transfer, now)
@@ -106,13 +107,29 @@ def test_the_waits_grow_and_end_with_the_timeout() -> None:
         waits.append(wait)
         now += wait
         assert take(transfer, now) == [attempt]
-    assert now < 60
+    assert 59.8 < now < 60
     assert waits[0] <= 0.1
-    assert max(waits) <= LONGEST_DELAY
-    assert min(waits[-3:]) >= LONGEST_DELAY / 2
+    assert LONGEST_DELAY / 2 <= max(waits) <= LONGEST_DELAY
     with pytest.raises(ServerOverloadedError, match=rf"full \(sent {len(waits) + 1} times in \d+\.\d s\)") as raised:
         transfer.result()
     assert list(raised.value.missing) == [0]
+
+
+@pytest.mark.parametrize(
+    ("again", "error", "message"),
+    [
+        (1, DeadlineExceededError, r"^too late \(sent 2 times in 60.0 s; before that: full\)$"),
+        (59, ServerOverloadedError, r"^full \(sent 2 times in 60.0 s\)$"),
+    ],
+)
+def test_a_deadline_hides_nothing_that_failed_before(again: float, error: type[Exception], message: str) -> None:
+    transfer = make_transfer(1, timeout=60)
+    (attempt,) = take(transfer, 0)
+    transfer.failed(attempt, overloaded(), 0)
+    assert take(transfer, again) == [attempt]
+    transfer.failed(attempt, DeadlineExceededError("too late"), 60)
+    with pytest.raises(error, match=message):
+        transfer.result()
 
 
 def test_a_rejected_request_is_never_sent_again() -> None:

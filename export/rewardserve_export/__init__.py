@@ -5,6 +5,7 @@ from rewardserve_export._export import ExportSummary, Progress, export
 from rewardserve_export._inspect import CheckpointReport, TokenizerReport, inspect_checkpoint
 from rewardserve_export._options import DEFAULT_MAX_LENGTH, ExportOptions, Limits, TokenizationPreset, Truncation
 from rewardserve_export._verify import DEFAULT_TEXTS, Check, Verification, verify
+from rewardserve_export.repository import Scheduling
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
@@ -16,6 +17,7 @@ __all__ = [
     "ExportSummary",
     "Limits",
     "Progress",
+    "Scheduling",
     "TokenizationPreset",
     "TokenizerReport",
     "Truncation",

@@ -8,15 +8,18 @@ import typer
 from rich.text import Text
 
 from rewardserve._errors import RewardServeError
+from rewardserve.cli._check_repository import check_repository
 from rewardserve.cli._console import stderr
 from rewardserve.cli._evaluate import evaluate
 from rewardserve.cli._export import export
 from rewardserve.cli._gateway import gateway
 from rewardserve.cli._inspect import inspect
+from rewardserve.cli._release import promote, prune, rollback
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
 from rewardserve.cli._train import train
 from rewardserve.cli._verify import verify
+from rewardserve.cli._versions import versions
 
 __all__ = ["app", "main"]
 
@@ -42,6 +45,8 @@ app.command()(score)
 app.command()(verify)
 app.command()(evaluate)
 app.command()(gateway)
+for _command in (versions, promote, rollback, prune, check_repository):
+    app.command(rich_help_panel="Releases")(_command)
 
 
 def main() -> None:

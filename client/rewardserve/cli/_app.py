@@ -13,6 +13,7 @@ from rewardserve.cli._evaluate import evaluate
 from rewardserve.cli._export import export
 from rewardserve.cli._gateway import gateway
 from rewardserve.cli._inspect import inspect
+from rewardserve.cli._playground import playground
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
 from rewardserve.cli._verify import verify
@@ -39,6 +40,7 @@ app.command()(score)
 app.command()(verify)
 app.command()(evaluate)
 app.command()(gateway)
+app.command()(playground)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Whom the playground answers: its own page, in a browser of its user, and no other page that runs there.
 
 A browser lets any web page send requests to this machine. Two headers that a page can't choose tell them apart:
-`Origin` is the page's own, and `Host` is a foreign name where a page had its own name resolve to this machine's address (DNS
-rebinding).
+`Origin` is the page's own, and `Host` is a foreign name where a page had its own name resolve to this machine's address
+(DNS rebinding).
 """
 
 from __future__ import annotations

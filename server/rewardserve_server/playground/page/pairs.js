@@ -3,6 +3,7 @@
 import { ask, element, find, number, run, svg } from "./dom.js";
 
 const BINS = 30;
+// Of several answers, those that decide.
 const least = (answers) => Math.min(...answers.map((answer) => answer.reward));
 const most = (answers) => Math.max(...answers.map((answer) => answer.reward));
 
@@ -10,9 +11,9 @@ const COLUMNS = [
   { name: "line", value: (row) => row.line, numeric: true },
   { name: "subset", value: (row) => row.subset ?? "" },
   { name: "chosen", value: (row) => row.chosen[0].response },
+  { name: "its reward", value: (row) => least(row.chosen), numeric: true, format: number },
   { name: "rejected", value: (row) => row.rejected[0].response },
-  { name: "reward of chosen", value: (row) => least(row.chosen), numeric: true, format: number },
-  { name: "of rejected", value: (row) => most(row.rejected), numeric: true, format: number },
+  { name: "its reward", value: (row) => most(row.rejected), numeric: true, format: number },
   { name: "margin", value: (row) => row.margin, numeric: true, format: number },
 ];
 
@@ -109,9 +110,11 @@ function subsetTable(subsets) {
     element("td", { className: "numeric" }, percent(accuracy.accuracy)),
     element("td", { className: "numeric" }, `${percent(accuracy.low)} to ${percent(accuracy.high)}`)));
   if (!rows.length) return [];
-  const head = ["subset", "rows", "accuracy", "95% interval"].map((name) => element("th", { scope: "col" }, name));
+  const head = ["subset", "rows", "accuracy", "95% interval"].map((name) => heading(name, name !== "subset"));
   return [wide("subsets", element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows))];
 }
+
+const heading = (content, numeric) => element("th", { scope: "col", className: numeric ? "numeric" : "" }, content);
 
 const wide = (id, ...parts) => element("div", { className: "card wide" }, element("table", { id }, ...parts));
 
@@ -119,15 +122,14 @@ function sortable(table, compare) {
   const body = element("tbody", {}, ...table.map((row) => tableRow(row, compare)));
   const rows = new Map(table.map((row, index) => [row, body.children[index]]));
   const heads = COLUMNS.map((column) => {
-    const head = element("th", { scope: "col" });
     const button = element("button", { type: "button" }, column.name);
+    const head = heading(button, column.numeric);
     button.addEventListener("click", () => {
       const up = head.getAttribute("aria-sort") !== "ascending";
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       body.append(...sorted(table, column, up).map((row) => rows.get(row)));
     });
-    head.append(button);
     return head;
   });
   return wide("rows", element("thead", {}, element("tr", {}, ...heads, element("th"))), body);

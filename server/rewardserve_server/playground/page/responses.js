@@ -111,6 +111,7 @@ function show(results, label = 0) {
   if (model?.labels) head.push(labelChoice(results, label));
   if (scale) head.push(legend(scale));
   find("ranking").replaceChildren(...head, element("ol", { className: "ranking" }, ...cards));
+  for (const shown of document.querySelectorAll(".tokens")) shown.scrollTop = shown.scrollHeight; // the response is last
 }
 
 const share = (value, low, high) => (high > low ? (value - low) / (high - low) : 1);

@@ -86,7 +86,7 @@ function histogram(table) {
     return [name, bins];
   });
   const highest = Math.max(...counts.flatMap(([, bins]) => bins));
-  const drawing = svg("svg", { viewBox: "0 0 600 140", role: "img" }, svg("title", {}, "Rewards of chosen and rejected answers"));
+  const drawing = svg("svg", { viewBox: "0 0 600 120", preserveAspectRatio: "none", role: "img" }, svg("title", {}, "Rewards of chosen and rejected answers"));
   for (const [name, bins] of counts) {
     bins.forEach((count, index) => {
       if (!count) return;
@@ -96,12 +96,11 @@ function histogram(table) {
       drawing.append(bar);
     });
   }
-  drawing.append(
-    svg("text", { x: 0, y: 136 }, number(low)),
-    svg("text", { x: 600, y: 136, "text-anchor": "end" }, number(low + BINS * width)));
+  const axis = element("p", { className: "axis detail" },
+    element("span", {}, number(low)), element("span", {}, number(low + BINS * width)));
   const key = element("figcaption", {}, element("span", { className: "key chosen" }), "chosen ",
     element("span", { className: "key rejected" }), "rejected: rewards, and how many answers have them");
-  return element("figure", { className: "card" }, drawing, key);
+  return element("figure", { className: "card" }, drawing, axis, key);
 }
 
 function subsetTable(subsets) {

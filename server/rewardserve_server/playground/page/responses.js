@@ -161,7 +161,7 @@ function tokenMark({ id, text, value }, scale) {
   mark.title = value === null ? `token ${id}` : `${number(value)}\ntoken ${id}: ${JSON.stringify(text)}`;
   if (scale && scale.high > scale.low) {
     const strength = Math.abs(value - scale.middle) / (scale.high - scale.middle);
-    mark.style.setProperty("--strength", `${Math.round(75 * strength)}%`);
+    mark.style.setProperty("--strength", `${Math.round(65 * strength)}%`);
     mark.classList.add(value < scale.middle ? "low" : "high");
   }
   return mark;

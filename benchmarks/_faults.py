@@ -24,7 +24,7 @@ __all__ = ["fault_tables", "faults"]
 
 _TEXTS_PER_RUN = 4000
 _CALL = 4000
-"""Texts of the calls that are disturbed in their middle: many of the server's batches, after each of which it counts."""
+"""Texts of the calls that are disturbed in their middle: many of the server's batches, each of which it counts."""
 
 
 def faults(setup: Setup) -> dict[str, Any]:

@@ -199,6 +199,30 @@ class AsyncRewardClient:
         session = await self._connected()
         return await _prepare(session, texts, lambda: session.encode(texts, session.timeout(timeout)))
 
+    async def values_tokens(
+        self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.float32]]:
+        """The value head's output at every token id; see `RewardClient.values_tokens`."""
+        session = await self._connected()
+        seconds = session.timeout(timeout)
+        session.require_values()
+        return await self._run(sequences, lambda: session.values(session.check(sequences), seconds))
+
+    async def tokenize_chat(
+        self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.int32]]:
+        """The token ids that `score_chat` sends for conversations; see `RewardClient.tokenize_chat`."""
+        session = await self._connected()
+        seconds = session.timeout(timeout)
+        return await _prepare(
+            session, conversations, lambda: session.encode(session.render(conversations), seconds, chat=True)
+        )
+
+    async def token_texts(self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None) -> list[list[str]]:
+        """The text of each token; see `RewardClient.token_texts`."""
+        session = await self._connected()
+        return await _prepare(session, sequences, lambda: session.token_texts(sequences, session.timeout(timeout)))
+
     async def close(self) -> None:
         """Closes the connection. Calls under way end with a ServerError that keeps what they have."""
         self._closed = True

@@ -268,6 +268,63 @@ class RewardClient:
         """
         return self._session.encode(texts, self._session.timeout(timeout))
 
+    def values_tokens(
+        self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.float32]]:
+        """The value head's output at every token id, as they are: `values` of what `tokenize_chat` gives, for instance.
+
+        Args:
+            sequences: Token ids of each sequence.
+            timeout: Seconds that each request to the server may take; the client's by default.
+
+        Returns:
+            One float32 [t] a sequence; the last number is its reward.
+
+        Raises:
+            ContractError: The model was exported without `--values`.
+            InputError: A sequence is empty, too long, or outside the vocabulary; nothing was sent.
+            ServerError: Some values are missing; `.partial` holds the last value of each of the others.
+        """
+        timeout = self._session.timeout(timeout)
+        self._session.require_values()
+        return self._run(self._session.values(self._session.check(sequences), timeout))
+
+    def tokenize_chat(
+        self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.int32]]:
+        """The token ids that `score_chat` sends for conversations, by the model's reward contract.
+
+        Args:
+            conversations: As for `score_chat`.
+            timeout: Seconds that fetching the tokenizer may take; the client's by default.
+
+        Returns:
+            One int32 [t] a conversation.
+
+        Raises:
+            ChatTemplateError: The model has no chat template, or one that can't run.
+            InputError: An item isn't a conversation, is too long, or begins with BOS twice.
+            ContractError: The tokenizer, fetched on the first call, isn't the model's own.
+        """
+        timeout = self._session.timeout(timeout)
+        return self._session.encode(self._session.render(conversations), timeout, chat=True)
+
+    def token_texts(self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None) -> list[list[str]]:
+        """The text of each token, to show beside its value; a sequence's texts, joined, are the text it stands for.
+
+        Args:
+            sequences: Token ids of each sequence, as `tokenize` gives them.
+            timeout: Seconds that fetching the tokenizer may take; the client's by default.
+
+        Returns:
+            One list of texts a sequence, a text each token: "" where it only begins a character that a later one ends.
+
+        Raises:
+            InputError: A sequence is empty, too long, or outside the vocabulary.
+            ContractError: The tokenizer, fetched on the first call, isn't the model's own.
+        """
+        return self._session.token_texts(sequences, self._session.timeout(timeout))
+
     def ping(self, *, timeout: float | None = None) -> None:
         """Asks whether the server answers, and still has this version of the model loaded.
 

@@ -131,6 +131,12 @@ class Session:
             return []
         return _core.encode_texts(self._get_encoder(timeout), texts, self.contract, chat=chat, start=start)
 
+    def token_texts(self, sequences: Sequence[Sequence[int]], timeout: float) -> list[list[str]]:
+        """The text of each token of each sequence."""
+        checked = self.check(sequences)
+        encoder = self._get_encoder(timeout)
+        return [encoder.token_texts(sequence.tolist()) for sequence in checked]
+
     def join(self, prompts: Sequence[str], responses: Sequence[str]) -> list[str]:
         """Joins prompts and responses as the contract says."""
         return join_pairs(prompts, responses, self.contract.tokenization)

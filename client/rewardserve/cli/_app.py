@@ -14,6 +14,7 @@ from rewardserve.cli._evaluate import evaluate
 from rewardserve.cli._export import export
 from rewardserve.cli._gateway import gateway
 from rewardserve.cli._inspect import inspect
+from rewardserve.cli._playground import playground
 from rewardserve.cli._release import promote, prune, rollback
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
@@ -34,7 +35,7 @@ app = typer.Typer(
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
 texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs.
 `verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs, `gateway`
-serves trainers that call a reward model over HTTP.
+serves trainers that call a reward model over HTTP, `playground` is a web page to look at rewards.
 """,
 )
 app.command()(train)
@@ -45,6 +46,7 @@ app.command()(score)
 app.command()(verify)
 app.command()(evaluate)
 app.command()(gateway)
+app.command()(playground)
 for _command in (versions, promote, rollback, prune, check_repository):
     app.command(rich_help_panel="Releases")(_command)
 

@@ -23,6 +23,7 @@ from rewardserve_training._errors import TrainingError
 from rewardserve_training._evaluation import TrainEvaluation, evaluate_pairs, write_evaluation
 from rewardserve_training._options import TrainOptions
 from rewardserve_training._pairs import PairSet, read_pairs
+from rewardserve_training._progress import ProgressCallback, TrainProgress
 from rewardserve_training._run import check_output, describe_run, write_log, write_run
 from rewardserve_training._save import save_model
 from rewardserve_training._trainer import freeze, last_checkpoint, reward_config, reward_trainer
@@ -66,7 +67,10 @@ class TrainSummary:
 
 
 def train(
-    source: str | Path, options: TrainOptions, notice: Callable[[str], None] = lambda _: None
+    source: str | Path,
+    options: TrainOptions,
+    notice: Callable[[str], None] = lambda _: None,
+    progress: Callable[[TrainProgress], None] = lambda _: None,
 ) -> TrainSummary | None:
     """Trains a reward model on preference pairs.
 
@@ -76,6 +80,7 @@ def train(
         source: The base: a reward model of any format, or a language model; a directory, or a Hugging Face Hub name.
         options: How.
         notice: Told, in the main process, about what should be known: where the value head comes from, pairs left out.
+        progress: Told, in the main process, how far it is.
 
     Returns:
         What was made; None in processes other than the main one.
@@ -99,7 +104,7 @@ def train(
         notice(f"value head {base.head}")
         if pairs.too_long:
             notice(f"{pairs.too_long} pairs left out: a sequence has more than {rules.max_length} tokens")
-    trainer = _trainer(base, tokenizer, options, config, pairs)
+    trainer = _trainer(base, tokenizer, options, config, pairs, ProgressCallback(progress))
     trained = sum(parameter.numel() for parameter in base.model.parameters() if parameter.requires_grad)
     resumed = last_checkpoint(options.output) if options.resume else None
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
@@ -143,10 +148,17 @@ def _begin(source: str | Path, options: TrainOptions, pairs: PairSet) -> None:
     write_run(options.output, describe_run(source, options, pairs.digest(), counts), resumed=options.resume)
 
 
-def _trainer(base: Base, tokenizer: Any, options: TrainOptions, config: RewardConfig, pairs: PairSet) -> RewardTrainer:
+def _trainer(
+    base: Base,
+    tokenizer: Any,
+    options: TrainOptions,
+    config: RewardConfig,
+    pairs: PairSet,
+    progress: ProgressCallback,
+) -> RewardTrainer:
     if options.train_layers is not None:
         freeze(base.model, options.train_layers)
-    trainer = reward_trainer(base.model, tokenizer, config, pairs.train, pairs.evaluation, options.lora_rank)
+    trainer = reward_trainer(base.model, tokenizer, config, pairs.train, pairs.evaluation, options.lora_rank, progress)
     _check_launch(trainer, options)
     return trainer
 

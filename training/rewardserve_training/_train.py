@@ -150,12 +150,25 @@ def _trainer(
     trainer = reward_trainer(
         base.model, load_tokenizer(checkpoint), config, pairs.train, pairs.evaluation, options.lora_rank
     )
+    _check_launch(trainer, options)
+    return trainer
+
+
+def _check_launch(trainer: RewardTrainer, options: TrainOptions) -> None:
+    """What FSDP and DeepSpeed would do to LoRA and to the value head."""
     if options.lora_rank is not None and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         raise TrainingError(
             "LoRA's matrices are merged at the end, and FSDP and DeepSpeed keep no whole weights to merge them into. "
-            "Remedy: DDP (accelerate launch --multi_gpu) with LoRA, or all weights without it"
+            "Remedy: DDP (training/configs/ddp.yaml) with LoRA, or all weights without it"
         )
-    return trainer
+    if options.precision != "fp32" and trainer.is_deepspeed_enabled:
+        raise TrainingError(
+            f"in {options.precision}, DeepSpeed rounds the whole model, the value head included. Remedy: precision "
+            "'fp32', and torch_autocast in DeepSpeed's configuration, as in training/configs/deepspeed.json"
+        )
+    if options.precision != "fp32" and trainer.is_fsdp_enabled:
+        # FSDP would hand every module rounded weights; autocast alone rounds in the backbone, and not in the head.
+        trainer.accelerator.state.fsdp_plugin.set_mixed_precision("fp32", override=True)
 
 
 def _finish(

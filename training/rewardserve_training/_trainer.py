@@ -65,6 +65,7 @@ def reward_config(options: TrainOptions) -> RewardConfig:
             save_strategy="steps",
             save_steps=options.save_steps,
             save_total_limit=2,
+            ddp_find_unused_parameters=False,
             report_to=options.report_to,
         )
     except (ValueError, RuntimeError, ImportError) as error:

@@ -29,7 +29,7 @@ class Share:
 
     @property
     def value(self) -> float:
-        """hits / count; NaN of no pairs."""
+        """Their share; NaN of no pairs."""
         return self.hits / self.count if self.count else math.nan
 
     @property
@@ -69,6 +69,16 @@ class LengthBias:
         below = math.hypot(value - low, other_high - other)
         above = math.hypot(high - value, other - other_low)
         return self.gap - below, self.gap + above
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """The rows of a table, by their names."""
+        return {
+            "accuracy where the chosen answer is longer": self.chosen_longer,
+            "accuracy where it is shorter": self.chosen_shorter,
+            "accuracy of length alone: the longer is better": self.length_alone,
+            "model ranks the longer answer higher": self.prefers_longer,
+        }
 
     def findings(self) -> list[str]:
         """What was found, in sentences: the bias first, then the model against length alone."""
@@ -111,7 +121,7 @@ class LengthBias:
     def _rank(self) -> str:
         rank = "can't be computed" if math.isnan(self.correlation) else f"is {self.correlation:+.2f}"
         return (
-            f"The model ranks the longer answer higher in {_percent(self.prefers_longer.value)} of them, and the rank "
+            f"It ranks the longer answer higher in {_percent(self.prefers_longer.value)} of them, and the rank "
             f"correlation of reward and length {rank}."
         )
 

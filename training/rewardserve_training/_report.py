@@ -82,20 +82,16 @@ def _tiles(
     tiles.insert(0, _Tile(f"{accuracy.accuracy:.1%}", "held-out accuracy", interval))
     if bias.chosen_longer.count and bias.chosen_shorter.count:
         low, high = bias.gap_interval
-        tiles.append(_Tile(f"{100 * bias.gap:+.0f}", "points of length bias", f"95%: {100 * low:+.0f} to {100 * high:+.0f}"))
+        tiles.append(
+            _Tile(f"{100 * bias.gap:+.0f}", "points of length bias", f"95%: {100 * low:+.0f} to {100 * high:+.0f}")
+        )
     return tiles
 
 
 def _shares(evaluation: TrainEvaluation) -> list[tuple[str, str, str, str]]:
     """Rows of the table: what, of how many pairs, share, interval."""
-    accuracy, bias = evaluation.accuracy, evaluation.length_bias
-    rows = {
-        "accuracy, all pairs": Share(count=accuracy.rows, hits=accuracy.correct),
-        "accuracy where the chosen answer is longer": bias.chosen_longer,
-        "accuracy where it is shorter": bias.chosen_shorter,
-        "accuracy of “the longer one is better”": bias.length_alone,
-        "model prefers the longer answer": bias.prefers_longer,
-    }
+    accuracy = Share(count=evaluation.accuracy.rows, hits=evaluation.accuracy.correct)
+    rows = {"accuracy, all pairs": accuracy, **evaluation.length_bias.shares}
     return [(name, f"{share.count:,}", *_cells(share)) for name, share in rows.items()]
 
 

@@ -50,12 +50,11 @@ def learning_curves(history: History, evaluation: Evaluation | None) -> Figure:
     panels = ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy"), (margin, "margin", "Margin of the rewards"))
     for (axes, name, title), value in zip(panels, final, strict=True):
         _curves(axes, history, name, value)
-        head(axes, title)
+        _title(axes, title)
     steps, rates = _series(history, "learning_rate")
-    rate.plot(steps, rates, color=NEUTRAL, linewidth=1.6, marker="o" if len(steps) == 1 else None)
+    rate.plot(steps, 1000 * rates, color=NEUTRAL, linewidth=1.6, marker="o" if len(steps) == 1 else None)
     rate.set_ylim(bottom=0)
-    rate.ticklabel_format(axis="y", scilimits=(-3, 3))
-    rate.set_title("Learning rate", loc="left", fontsize=11, pad=26)
+    _title(rate, "Learning rate, times 1,000")
     loss.axhline(np.log(2), color=NEUTRAL, linestyle=":", linewidth=1)
     accuracy.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
     accuracy.yaxis.set_major_formatter(_percent)
@@ -63,6 +62,7 @@ def learning_curves(history: History, evaluation: Evaluation | None) -> Figure:
         tidy(axes)
     for axes in (margin, rate):
         axes.set_xlabel("update")
+    figure.legend(*loss.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
@@ -137,11 +137,12 @@ def _draw_kinds(axes: Axes, bias: LengthBias) -> None:
     for place, (share, color) in enumerate(kinds.values()):
         if not share.count:
             continue
-        low, high = share.interval
         axes.bar(place, share.value, width=0.6, color=color, alpha=0.35, edgecolor=color, linewidth=1.4)
-        spread = [[share.value - low], [high - share.value]]
+        spread = np.abs(np.subtract(share.interval, share.value))[:, None]
         axes.errorbar([place], [share.value], spread, color=color, capsize=4, linewidth=1.4)
-        axes.text(place, 0.02, f"{share.hits:,} of\n{share.count:,}", ha="center", va="bottom", fontsize=8, color=NEUTRAL)
+        axes.text(
+            place, 0.02, f"{share.hits:,} of\n{share.count:,}", ha="center", va="bottom", fontsize=8, color=NEUTRAL
+        )
     axes.set_xticks(range(len(kinds)), kinds, fontsize=9)
     axes.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
     axes.set_ylim(0, 1.02)

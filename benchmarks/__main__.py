@@ -26,6 +26,7 @@ from benchmarks._machine import hardware, today, versions
 from benchmarks._overhead import overhead
 from benchmarks._pair_decisions import pair_decisions
 from benchmarks._parity import parity
+from benchmarks._policy import policy
 from benchmarks._serving import serving
 from benchmarks._serving_table import serving_tables
 from benchmarks._setup import Settings, Setup
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "curves": curves,
     "export-memory": export_memory,
     "gpu": gpu,
+    "policy": policy,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables}
 """For results that a list of figures wouldn't show well."""
@@ -71,6 +73,7 @@ def main() -> None:
         runs=arguments.runs,
         plots=arguments.plots,
         size=arguments.size,
+        policy=arguments.policy,
     )
     failed: dict[str, str] = {}
     with Setup.made(settings) as setup:
@@ -120,6 +123,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plots", type=Path, help="a directory for plots")
     parser.add_argument(
         "--size", choices=list(SIZES), help="of the model of `gpu`; by default 8b, or tiny where there is no GPU"
+    )
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        metavar="DIR",
+        help="a small language model with a chat template, which `policy` trains on the rewards of --checkpoint",
     )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(BENCHMARKS))

@@ -17,8 +17,10 @@ from rich.text import Text
 
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
+from benchmarks._client import client
 from benchmarks._curves import curves
 from benchmarks._export_memory import export_memory
+from benchmarks._faults import fault_tables, faults
 from benchmarks._gpu import gpu
 from benchmarks._gpu_scorers import SIZES
 from benchmarks._install import install
@@ -39,12 +41,14 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "install": install,
     "serving": serving,
     "overhead": overhead,
+    "client": client,
     "curves": curves,
     "export-memory": export_memory,
+    "faults": faults,
     "gpu": gpu,
     "policy": policy,
 }
-TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables}
+TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables, "faults": fault_tables}
 """For results that a list of figures wouldn't show well."""
 PROJECT = Path(__file__).parent.parent
 

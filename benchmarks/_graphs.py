@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from benchmarks._setup import MODEL, BenchmarkError
 if TYPE_CHECKING:
     from rewardserve_export.parity import Runner
 
-__all__ = ["newest_version", "runner", "runs_of"]
+__all__ = ["identity", "newest_version", "runner", "runs_of"]
 
 _RUNNERS = {"model.onnx": "onnx_runner", "model.pt": "torchscript_runner"}
 """File of a version -> what runs it, in `rewardserve_export.parity`."""
@@ -45,6 +46,12 @@ def runner(version: Path) -> Runner:
             run: Runner = make(version / file)
             return run
     raise BenchmarkError(f"{version} holds no graph that can be run here, none of {', '.join(_RUNNERS)}")
+
+
+def identity(version: Path) -> int:
+    """What a version's graph adds to its fingerprints."""
+    found: int = json.loads((version / "contract.json").read_text())["identity"]
+    return found
 
 
 def runs_of(sequences: Sequence[list[int]], tokens: int) -> list[list[int]]:

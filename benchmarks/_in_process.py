@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._graphs import newest_version, runner, runs_of
+from benchmarks._graphs import identity, newest_version, runner, runs_of
 from benchmarks._models import Model
 from benchmarks._ours import Configuration, exported
 from benchmarks._processes import Cores, ProcessTree, pinned
@@ -81,7 +81,8 @@ class InProcess(Server):
 def _main() -> None:
     from rewardserve_export.parity import each_its_own_request, packed_scorer
 
-    score = packed_scorer(runner(Path(sys.argv[1])), each_its_own_request)
+    version = Path(sys.argv[1])
+    score = packed_scorer(runner(version), each_its_own_request, identity(version))
 
     def rewards(sequences: Sequence[list[int]], run_tokens: int) -> list[float]:
         result = np.zeros(len(sequences))

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PEERS_LLAMA", "Model", "save_peers_llama"]
+__all__ = ["PEERS_LLAMA", "Model", "save_peers_llama", "save_word_tokenizer"]
 
 PEERS_LLAMA = "peers-llama"
 """Name of the small Llama; the project's figures for other servers were measured with one of its shape."""
@@ -95,12 +95,13 @@ def save_peers_llama(directory: Path) -> Path:
     torch.manual_seed(0)
     model = LlamaForSequenceClassification(LlamaConfig(**_CONFIG))
     torch.nn.init.normal_(model.score.weight, std=_HIDDEN**-0.5)  # rewards with a spread of about 1
-    _save_tokenizer(directory)
+    save_word_tokenizer(directory)
     model.bfloat16().save_pretrained(directory)
     return directory
 
 
-def _save_tokenizer(directory: Path) -> None:
+def save_word_tokenizer(directory: Path) -> None:
+    """A tokenizer of 32,000 ids: one for each word `w3`, `w4`, …, behind `<s>`, `</s>` and `<pad>`."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from benchmarks._setup import BenchmarkError
 
-__all__ = ["cut_texts", "log_uniform_lengths"]
+__all__ = ["cut_texts", "log_uniform_lengths", "random_cuts"]
 
 
 def log_uniform_lengths(count: int, longest: int) -> list[int]:
@@ -32,13 +33,13 @@ def cut_texts(
         tokenize: Text -> token ids, as the model sees them.
         tokenizer: A transformers tokenizer.
     """
-    source, random = cycle(dialogues), np.random.default_rng(0)
+    source, generator = cycle(dialogues), np.random.default_rng(0)
     special = len(tokenize(""))
     texts = []
     for length in lengths:
         for _ in range(2 * len(dialogues)):
             ids = tokenizer(next(source), add_special_tokens=False).input_ids
-            start = int(random.integers(max(1, len(ids) - length + special)))
+            start = int(generator.integers(max(1, len(ids) - length + special)))
             text: str = tokenizer.decode(ids[start : start + length - special], clean_up_tokenization_spaces=False)
             if text and len(tokenize(text)) == length:
                 texts.append(text)
@@ -46,3 +47,11 @@ def cut_texts(
         else:
             raise BenchmarkError(f"no dialogue makes a text of {length} tokens. Remedy: more data")
     return texts
+
+
+def random_cuts(corpus: str, count: int, characters: int) -> Iterator[str]:
+    """Texts of so many characters from anywhere in a long one, made one by one; the same ones each time."""
+    generator = random.Random(0)
+    for _ in range(count):
+        start = generator.randrange(len(corpus) - characters)
+        yield corpus[start : start + characters]

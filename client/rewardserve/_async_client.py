@@ -91,6 +91,16 @@ class AsyncRewardClient:
         """
         await self._connected()
 
+    async def ping(self, *, timeout: float | None = None) -> None:
+        """Asks whether the server answers; see `RewardClient.ping`."""
+        session = await self._connected()
+        await asyncio.to_thread(session.ping, session.timeout(timeout))
+
+    @property
+    def model(self) -> str:
+        """The served model's name."""
+        return self._options.model
+
     @property
     def contract(self) -> RewardContract:
         """The served model's reward contract, once the client is connected."""

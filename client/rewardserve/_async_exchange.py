@@ -47,7 +47,7 @@ async def exchange(transfer: Transfer[Result], send: Send) -> Result:
             except ServerError as error:
                 transfer.failed(attempt, error, time.monotonic())
             else:
-                transfer.answered(attempt, response)
+                transfer.answered(attempt, response, time.monotonic())
     finally:
         for call in under_way.values():
             call.cancel()

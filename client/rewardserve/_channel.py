@@ -52,6 +52,8 @@ _OPTIONS: list[tuple[str, Any]] = [
     # While calls are under way, a connection whose other end is gone or hangs is given up after 30 + 10 seconds.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # While one of gRPC's other pings (they measure bandwidth) has no answer, none is sent to keep alive: 60 by default.
+    ("grpc.http2.ping_timeout_ms", 10_000),
 ]
 
 

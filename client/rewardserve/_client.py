@@ -87,6 +87,11 @@ class RewardClient:
         self._session = Session(self._options)
 
     @property
+    def model(self) -> str:
+        """The served model's name."""
+        return self._options.model
+
+    @property
     def contract(self) -> RewardContract:
         """The served model's reward contract."""
         return self._session.contract
@@ -255,6 +260,17 @@ class RewardClient:
             ContractError: The tokenizer, fetched on the first call, isn't the model's own.
         """
         return self._session.encode(texts, self._session.timeout(timeout))
+
+    def ping(self, *, timeout: float | None = None) -> None:
+        """Asks whether the server answers, and still has this version of the model loaded.
+
+        Args:
+            timeout: Seconds that the answer may take; the client's by default.
+
+        Raises:
+            ServerError: It doesn't, or hasn't.
+        """
+        self._session.ping(self._session.timeout(timeout))
 
     def close(self) -> None:
         """Closes the connection. Calls under way in other threads end with a ServerError that keeps what they have."""

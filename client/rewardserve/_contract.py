@@ -10,13 +10,16 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from rewardserve._errors import ContractError, NotARewardModelError
+from rewardserve._identity import identity_of
 
 __all__ = ["Normalization", "Parity", "RewardContract", "Tokenization"]
 
-FORMAT = 1
+FORMAT = 2
+"""Raised whenever a field that decides rewards is added, removed, or means something else."""
 _PARAMETER = "rewardserve_contract_{version}"
 
 
@@ -28,6 +31,11 @@ def contract_parameter(version: str | int) -> str:
 def tokenizer_model(model: str) -> str:
     """Name of the companion model that hands out the tokenizer of `model`."""
     return f"{model}_tokenizer"
+
+
+def text_model(model: str) -> str:
+    """Name of the companion model that scores texts with `model`."""
+    return f"{model}_text"
 
 
 def _require_positive(**values: int) -> None:
@@ -144,6 +152,7 @@ class RewardContract:
         bidirectional: Whether tokens see later ones: then prefixes can't be shared.
         padded: Whether the graph pads the sequences of a run to the longest: then the limits count the padding, too.
         precision: Of the graph's weights and activations.
+        graph: Its format and, where they aren't the plain ones, its operators: two graphs round differently.
         architecture: The backbone's class in transformers.
         source_digest: sha256 over the checkpoint's weights, config and tokenizer files.
         parity: As measured at export.
@@ -160,6 +169,7 @@ class RewardContract:
     bidirectional: bool = False
     padded: bool = False
     precision: str
+    graph: str
     architecture: str
     source_digest: str
     parity: Parity
@@ -174,26 +184,33 @@ class RewardContract:
         if self.scored_token not in ("first", "last"):
             raise ValueError(f"scored_token is {self.scored_token!r}, must be 'first' or 'last'")
 
+    @cached_property
+    def identity(self) -> int:
+        """What the graph adds to every fingerprint, 0 to 2^31 - 2: another model's is another (see `identity_of`)."""
+        return identity_of(dataclasses.asdict(self), FORMAT)
+
     def to_json(self) -> str:
-        """The contract as one JSON object, keys in the order of the attributes."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)})
+        """The contract as one JSON object, keys in the order of the attributes, and its identity."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self), "identity": self.identity})
 
     @classmethod
     def from_json(cls, text: str) -> RewardContract:
         """Reads `to_json`'s output.
 
         Raises:
-            ContractError: It isn't a contract, or one of another rewardserve generation.
+            ContractError: It isn't a contract, is of another rewardserve generation, or was changed after the export.
         """
         try:
             fields: dict[str, Any] = json.loads(text)
             if (written := fields.pop("format")) != FORMAT:
+                remedy = "export the model again" if written < FORMAT else "upgrade this client"
                 raise ContractError(
                     f"the model's reward contract has format {written}, this client reads format {FORMAT}. "
-                    "Remedy: use the same rewardserve version for export and client"
+                    f"Remedy: {remedy}; use the same rewardserve version for export and client"
                 )
             normalization, labels = fields.pop("normalization"), fields.pop("labels", None)
-            return cls(
+            identity = fields.pop("identity")
+            contract = cls(
                 tokenization=Tokenization(**fields.pop("tokenization")),
                 normalization=Normalization(**normalization) if normalization is not None else None,
                 parity=Parity(**fields.pop("parity")),
@@ -204,6 +221,12 @@ class RewardContract:
             raise ContractError(
                 f"the model's reward contract can't be read ({error!r}). Remedy: export it again"
             ) from error
+        if contract.identity != identity:
+            raise ContractError(
+                f"the model's reward contract says identity {identity}, but the rest of it makes {contract.identity}: "
+                "it was changed after the export, and the graph wasn't. Remedy: export it again"
+            )
+        return contract
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str], *, model: str, version: str) -> RewardContract:

@@ -61,10 +61,12 @@ def encode_texts(
     truncated: list[int] = []
     for first in range(0, len(texts), _TEXTS_AT_ONCE):
         encoded, cut = encoder.encode(texts[first : first + _TEXTS_AT_ONCE], chat=chat, start=start + first)
-        for index, ids in enumerate(encoded, start + first):
-            sequence = np.array(ids, dtype=np.int32)
-            _check_vocabulary(index, sequence, contract.vocab_size, remedy)
-            sequences.append(sequence)
+        part = [np.array(ids, dtype=np.int32) for ids in encoded]
+        # All at once: one by one, this check would take longer than all others.
+        if _outside(np.concatenate(part), contract.vocab_size).size:
+            for index, sequence in enumerate(part, start + first):
+                _check_vocabulary(index, sequence, contract.vocab_size, remedy)
+        sequences += part
         truncated += cut
     if truncated:
         count = "1 text was" if len(truncated) == 1 else f"{len(truncated)} texts were"
@@ -103,12 +105,15 @@ def _check_sequence(index: int, sequence: Sequence[int], contract: RewardContrac
 
 
 def _check_vocabulary(index: int, ids: npt.NDArray[Any], vocab_size: int, remedy: str) -> None:
-    outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
-    if outside.size:
+    if (outside := _outside(ids, vocab_size)).size:
         first = outside[0]
         raise InvalidTokensError(
             index, f"token {first} is {ids[first]}, outside the vocabulary of {vocab_size}. {remedy}"
         )
+
+
+def _outside(ids: npt.NDArray[Any], vocab_size: int) -> npt.NDArray[np.intp]:
+    return np.flatnonzero((ids < 0) | (ids >= vocab_size))
 
 
 def packed_requests(

@@ -15,6 +15,7 @@ RewardServeError
 │   ├── ModelNotFoundError           the server doesn't serve this model or version
 │   ├── RequestRejectedError         the server refused the request
 │   └── RewardIntegrityError         the answer must not be handed out: NaN, or a foreign fingerprint
+│       └── ModelChangedError        the server serves another model by now
 ├── ContractError                    what is served can't be scored with
 │   ├── NotARewardModelError         the model carries no reward contract
 │   ├── ChatTemplateError            it has no chat template, or one that can't run
@@ -52,6 +53,7 @@ __all__ = [
     "InvalidTokensError",
     "LaunchError",
     "MissingExtraError",
+    "ModelChangedError",
     "ModelNotFoundError",
     "NotARewardModelError",
     "ParityError",
@@ -157,6 +159,10 @@ class RequestRejectedError(ServerError):
 
 class RewardIntegrityError(ServerError):
     """The server answered with a reward that must not be handed out: NaN, or of other tokens than those sent."""
+
+
+class ModelChangedError(RewardIntegrityError):
+    """The server serves another model than the one that the client was made for, under the same name and version."""
 
 
 class ContractError(RewardServeError):

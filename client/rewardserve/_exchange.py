@@ -108,4 +108,4 @@ class Exchange(Generic[Result]):
         except ServerError as error:
             self._transfer.failed(attempt, error, time.monotonic())
         else:
-            self._transfer.answered(attempt, response)
+            self._transfer.answered(attempt, response, time.monotonic())

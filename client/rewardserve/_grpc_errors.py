@@ -21,7 +21,15 @@ _CHECK_ADDRESS = (
 _CHECK_MODEL = "Remedy: check the model's name and version, and the server's log for why it isn't loaded"
 _SLOW = "Remedy: raise the client's timeout, or add server instances"
 _CREDENTIALS = "Remedy: pass the client the server's credentials: tls=, token= or headers="
-_RESTART = "The model's process ended on the server, which starts it again. Remedy: see the server's log"
+_RESTART = (
+    "The model's process ended on the server. Remedy: see the server's log, and restart the server: Triton doesn't "
+    "always start the process again"
+)
+_TLS = "Remedy: check the client's tls=: the authority, the server's name, and whether the server speaks TLS at all"
+_HANGS_UP = (
+    "The server ends connections: it wants TLS or a client's certificate, or is being restarted. Remedy: check the "
+    "client's tls=, and that the server runs"
+)
 _SERVER_LOG = "Remedy: see the server's log"
 
 _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
@@ -34,7 +42,8 @@ _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
     grpc.StatusCode.PERMISSION_DENIED: (RequestRejectedError, _CREDENTIALS),
     grpc.StatusCode.INVALID_ARGUMENT: (
         RequestRejectedError,
-        "Remedy: use the same rewardserve version for export and client",
+        "Remedy: use the same rewardserve version for export and client; make a new client, if the server serves "
+        "another model by now",
     ),
     grpc.StatusCode.CANCELLED: (
         ServerError,
@@ -49,6 +58,10 @@ _BY_MESSAGE: tuple[tuple[str, type[ServerError], str], ...] = (
     ("is not at ready state", ModelNotFoundError, _CHECK_MODEL),
     ("has no available versions", ModelNotFoundError, _CHECK_MODEL),
     ("expecting header", RequestRejectedError, _CREDENTIALS),
+    ("CERTIFICATE_VERIFY_FAILED", ServerUnavailableError, _TLS),
+    ("Hostname Verification Check failed", ServerUnavailableError, _TLS),
+    ("WRONG_VERSION_NUMBER", ServerUnavailableError, _TLS),
+    ("Socket closed", ServerUnavailableError, _HANGS_UP),
     ("tub process", ServerUnavailableError, _RESTART),
 )
 

@@ -22,7 +22,7 @@ class PackedRequest:
     Attributes:
         input_ids: int32 [T].
         segments: int32 [N, 2], (length, parent).
-        fingerprints: int32 [N], what the server must answer.
+        fingerprints: int32 [N], of the tokens alone: without the identity that the server's graph adds.
         items: Positions, in the input, of the sequences whose rewards it brings [M].
         ends: The segment that each of them ends with [M]. Equal sequences end with the same one; with a prefix that
             was nobody's sequence, none does.
@@ -93,6 +93,6 @@ def pack(
         for items in balanced_rows(lengths, max_request_tokens, workers):
             yield PackedRequest.of(sequences, items)
         return
-    found = find_families(sequences) if share else each_alone(len(sequences))
+    found = find_families(sequences) if share and len(sequences) > 1 else each_alone(len(sequences))
     for group in balanced(found, lengths, max_request_tokens, workers):
         yield PackedRequest.of_families(sequences, group)

@@ -139,14 +139,19 @@ class Session:
         """Checks token ids that a caller gives."""
         return _core.check_tokens(sequences, self.contract)
 
+    def vocabulary(self) -> dict[str, int]:
+        """The tokens of the model's tokenizer, and their ids."""
+        return self._get_encoder(self.timeout(None)).vocabulary()
+
     def rewards(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> Transfer[npt.NDArray[np.float32]]:
         """A transfer of the sequences, for their rewards."""
         labels = self.contract.labels
-        return self._transfer(sequences, Rewards(len(sequences), len(labels) if labels else None), timeout)
+        answers = Rewards(len(sequences), len(labels) if labels else None, identity=self.contract.identity)
+        return self._transfer(sequences, answers, timeout)
 
     def values(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> Transfer[list[npt.NDArray[np.float32]]]:
         """A transfer of the sequences, for the values at their tokens."""
-        return self._transfer(sequences, Values(len(sequences)), timeout)
+        return self._transfer(sequences, Values(len(sequences), identity=self.contract.identity), timeout)
 
     def require_values(self) -> None:
         """Checks that the model answers values.
@@ -156,6 +161,14 @@ class Session:
         """
         if not self.contract.values:
             raise ContractError(f"model {self._options.model!r} answers no values. Remedy: export it with --values")
+
+    def ping(self, timeout: float) -> None:
+        """Asks whether the server answers, and has this version of the model loaded.
+
+        Raises:
+            ServerError: It hasn't.
+        """
+        self._connection.settings(self._options.model, self.version, timeout)
 
     def send(self, request: ModelInferRequest, timeout: float) -> InferCall:
         """Sends a request and returns at once."""

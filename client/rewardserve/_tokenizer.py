@@ -156,6 +156,10 @@ class Encoder:
         truncated = [index for index, encoding in enumerate(encodings, start) if encoding.overflowing]
         return [self._finish(index, encoding.ids, chat) for index, encoding in enumerate(encodings, start)], truncated
 
+    def vocabulary(self) -> dict[str, int]:
+        """All tokens, added ones too, and their ids."""
+        return self._tokenizer.get_vocab()
+
     def _prepare(self, index: int, text: str, chat: bool) -> str:
         if not isinstance(text, str):
             raise TextTypeError(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic
 
 from rewardserve._answers import Answers, Result
-from rewardserve._errors import ServerError
+from rewardserve._errors import RewardIntegrityError, ServerError
 from rewardserve._packing import PackedRequest
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ __all__ = ["Attempt", "Transfer"]
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 """Seconds before a request is sent again: doubled each time, and spread, so that many callers don't come at once."""
+
+MISTAKEN_ANSWERS = 3
+"""A server that gives a request so many answers to other ones isn't asked again."""
 
 
 class Attempt:
@@ -38,6 +41,7 @@ class Attempt:
     Attributes:
         packed: As given.
         request: As given.
+        tries: How often it has failed.
     """
 
     def __init__(self, packed: PackedRequest, request: ModelInferRequest, *, started: float, timeout: float) -> None:
@@ -45,21 +49,30 @@ class Attempt:
         self.request = request
         self._started = started
         self._deadline = started + timeout
-        self._tries = 0
+        self.tries = 0
+        self._last_failure: ServerError | None = None
 
     def remaining(self, now: float) -> float:
         """Seconds until it is given up; never 0, which gRPC takes for no deadline at all."""
         return max(self._deadline - now, 1e-6)
 
-    def failed(self, now: float) -> float | None:
+    def failed(self, error: ServerError, now: float) -> float | None:
         """When to send it again after a failure that passes; None if that would be too late."""
-        delay = min(FIRST_DELAY * 2**self._tries, LONGEST_DELAY) * random.uniform(0.5, 1)
-        self._tries += 1
-        return now + delay if now + delay < self._deadline else None
+        self._last_failure = error
+        remaining = self._deadline - now
+        # At most half of what is left: a server that comes back just in time is found.
+        delay = min(FIRST_DELAY * 2**self.tries, LONGEST_DELAY, remaining / 2) * random.uniform(0.5, 1)
+        self.tries += 1
+        return now + delay if remaining > FIRST_DELAY else None
 
-    def history(self, now: float) -> str:
-        """How often it was sent, for a message; empty if once."""
-        return f" (sent {self._tries} times in {now - self._started:.1f} s)" if self._tries > 1 else ""
+    def described(self, error: ServerError, now: float) -> str:
+        """What an error says, with how often the request was sent, and why, unless it was once."""
+        seconds, before = now - self._started, self._last_failure
+        if before is None:
+            return str(error)
+        if before is error:
+            return f"{error} (sent {self.tries} times in {seconds:.1f} s)" if self.tries > 1 else str(error)
+        return f"{error} (sent {self.tries + 1} times in {seconds:.1f} s; before that: {before})"
 
 
 class Transfer(Generic[Result]):
@@ -124,17 +137,22 @@ class Transfer(Generic[Result]):
             return None
         return max(self._waiting[0][0] - now, 0)
 
-    def answered(self, attempt: Attempt, response: ModelInferResponse) -> None:
-        """Takes a request's answer."""
-        self._settle(attempt)
-        self._answers.add(attempt.packed, response)
+    def answered(self, attempt: Attempt, response: ModelInferResponse, now: float) -> None:
+        """Takes a request's answer; one about other tokens than those sent is asked for again."""
+        error = self._answers.take(attempt.packed, response)
+        if error is None:
+            self._settle(attempt)
+        else:
+            self.failed(attempt, error, now)
 
     def failed(self, attempt: Attempt, error: ServerError, now: float) -> None:
         """Notes that a request has no answer: it is sent again where that may help, and in time."""
-        again = attempt.failed(now) if error.retriable else None
+        again = attempt.failed(error, now) if error.retriable else None
+        if isinstance(error, RewardIntegrityError) and attempt.tries >= MISTAKEN_ANSWERS:
+            again = None
         if again is None:
             self._settle(attempt)
-            error.args = (f"{error}{attempt.history(now)}",)
+            error.args = (attempt.described(error, now),)
             self._answers.fail(error)
             return
         self._under_way -= 1

@@ -12,8 +12,13 @@ A request is a *packed* request: any number of token segments, concatenated, in 
 |                |       |           | sequence-starting segment k places before it                               |
 | `rewards`      | FP32  | [1, N]    | the value head's output at each segment's scored token; [1, N, K] with K   |
 |                |       |           | labels                                                                     |
-| `fingerprints` | INT32 | [1, N]    | of the tokens each reward was computed from, prefix included               |
+| `fingerprints` | INT32 | [1, N]    | of the tokens each reward was computed from, prefix included, and of the   |
+|                |       |           | model that computed it                                                     |
 | `values`       | FP32  | [1, T]    | optional: the value head's output at every token                           |
+
+A fingerprint is (the sum of (id + 1)(position + 1) over the tokens + the model's identity) modulo 2^31 - 1. The
+identity is a constant of the graph, written in the reward contract: a server that was restarted with another model
+answers fingerprints that are all off by one and the same number. Segments of a malformed request have -1.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ __all__ = [
     "fingerprint",
     "fingerprints",
     "graph_inputs",
+    "identified",
     "problem_with",
     "rows_and_longest",
 ]
@@ -53,7 +59,7 @@ FINGERPRINT_MODULUS = 2**31 - 1
 
 
 def fingerprint(tokens: npt.NDArray[np.int32]) -> int:
-    """The sum of (id + 1)(position + 1) over the tokens of one sequence, modulo 2^31 - 1.
+    """The sum of (id + 1)(position + 1) over the tokens of one sequence, modulo 2^31 - 1; without an identity.
 
     Args:
         tokens: Token ids [T] of the whole sequence, prefix included.
@@ -65,7 +71,7 @@ def fingerprint(tokens: npt.NDArray[np.int32]) -> int:
 
 
 def fingerprints(input_ids: npt.NDArray[np.int32], segments: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """The fingerprint of each sequence of a well-formed request, int32 [N]; a prefix is summed up once.
+    """The same for each sequence of a well-formed request, int32 [N]; a prefix is summed up once.
 
     Args:
         input_ids: Token ids [T].
@@ -80,6 +86,16 @@ def fingerprints(input_ids: npt.NDArray[np.int32], segments: npt.NDArray[np.int3
     sums = np.add.reduceat((input_ids.astype(np.int64) + 1) * factors % FINGERPRINT_MODULUS, starts)
     sums += np.where(continues, sums[roots], 0)
     return (sums % FINGERPRINT_MODULUS).astype(np.int32)
+
+
+def identified(fingerprints: npt.NDArray[np.int32], identity: int) -> npt.NDArray[np.int32]:
+    """Fingerprints of tokens alone -> those that a model answers, int32 [N].
+
+    Args:
+        fingerprints: [N].
+        identity: The model's.
+    """
+    return ((fingerprints.astype(np.int64) + identity) % FINGERPRINT_MODULUS).astype(np.int32)
 
 
 def graph_inputs(

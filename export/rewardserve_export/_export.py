@@ -5,10 +5,10 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rewardserve._contract import Parity, RewardContract
+from rewardserve._contract import Parity, RewardContract, Tokenization
 from rewardserve._errors import CheckpointError, ExportError, UntrainedHeadError
 
 from rewardserve_export._options import ExportOptions, Limits
@@ -27,7 +27,7 @@ from rewardserve_export.repository import (
     ModelDirectory,
     publish,
     reward_config,
-    stage_companion,
+    stage_companions,
     stage_version,
     staging,
 )
@@ -36,6 +36,9 @@ __all__ = ["ExportSummary", "Progress", "export"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps of it done, and steps in all (0 while unknown)."""
+
+_UNMEASURED = Parity(sequences=0, largest_difference=0.0, batch_deviation=0.0)
+"""Of a contract whose graph isn't there yet: the graph holds the contract's identity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,27 +95,12 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
         directory = staged / options.name / version
         directory.mkdir(parents=True)
         with pages_released(checkpoint.weights.files):
-            spec = _graph_limits(model, limits, options)
-            parity = _write_graph(model, spec, options, directory, progress)
+            contract = _unmeasured_contract(checkpoint, model, tokenization, limits, options)
+            parity = _write_graph(model, _graph_limits(contract), options, directory, progress)
         progress("publishing", 0, 0)
-        contract = RewardContract(
-            tokenization=tokenization,
-            vocab_size=spec.vocab_size,
-            max_request_tokens=limits.max_request_tokens,
-            max_batch_tokens=limits.max_batch_tokens,
-            normalization=checkpoint.normalization,
-            scored_token=model.scored_token,
-            labels=checkpoint.labels,
-            values=options.values,
-            bidirectional=spec.bidirectional,
-            padded=spec.padded,
-            precision=options.precision,
-            architecture=type(model.backbone).__name__,
-            source_digest=checkpoint.digest(),
-            parity=parity,
-        )
+        contract = replace(contract, parity=parity)
         stage_version(directory, options.backend, contract, checkpoint.tokenizer.content)
-        stage_companion(staged, options.name, checkpoint.tokenizer.content, checkpoint.tokenizer.sha256)
+        stage_companions(staged, options.name, version, contract, checkpoint.tokenizer.content)
         config = reward_config(
             options.name,
             options.backend,
@@ -148,16 +136,39 @@ def _require_one_value(checkpoint: Checkpoint, options: ExportOptions) -> None:
         raise ExportError(f"{checkpoint.directory} has no value at every token: {reason}. Remedy: leave out --values")
 
 
-def _graph_limits(model: RewardModel, limits: Limits, options: ExportOptions) -> GraphLimits:
+def _unmeasured_contract(
+    checkpoint: Checkpoint, model: RewardModel, tokenization: Tokenization, limits: Limits, options: ExportOptions
+) -> RewardContract:
     with Float32Arithmetic():
         traits = probe(model.backbone, _vocab_size(model))
-    return GraphLimits(
+    return RewardContract(
+        tokenization=tokenization,
         vocab_size=_vocab_size(model),
-        max_length=limits.max_length,
         max_request_tokens=limits.max_request_tokens,
+        max_batch_tokens=limits.max_batch_tokens,
+        normalization=checkpoint.normalization,
+        scored_token=model.scored_token,
+        labels=checkpoint.labels,
+        values=options.values,
         bidirectional=traits.bidirectional,
         padded=traits.padded,
-        values=options.values,
+        precision=options.precision,
+        graph=options.graph,
+        architecture=type(model.backbone).__name__,
+        source_digest=checkpoint.digest(),
+        parity=_UNMEASURED,
+    )
+
+
+def _graph_limits(contract: RewardContract) -> GraphLimits:
+    return GraphLimits(
+        vocab_size=contract.vocab_size,
+        max_length=contract.tokenization.max_length,
+        max_request_tokens=contract.max_request_tokens,
+        bidirectional=contract.bidirectional,
+        padded=contract.padded,
+        values=contract.values,
+        identity=contract.identity,
     )
 
 
@@ -171,9 +182,7 @@ def _write_graph(
 ) -> Parity:
     progress("tracing the packed graph", 0, 0)
     if options.format == "torchscript":
-        # The operators' kernels are for CPUs, and float16 is for GPUs.
-        operators = options.backend == "python" and options.precision != "fp16"
-        path = write_torchscript(model, limits, options.precision, directory, operators=operators)
+        path = write_torchscript(model, limits, options.precision, directory, operators=options.operators)
     else:
         path = _write_onnx(model, limits, options, directory, progress)
     checking = "checking parity"

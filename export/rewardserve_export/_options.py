@@ -110,6 +110,18 @@ class ExportOptions:
                 "never saw a cut one. Remedy: truncation 'error', or tokenization 'plain'"
             )
 
+    @property
+    def operators(self) -> bool:
+        """Whether the graph calls rewardserve's own operators: their kernels are for CPUs, and fp16 is for GPUs."""
+        return self.format == "torchscript" and self.backend == "python" and self.precision != "fp16"
+
+    @property
+    def graph(self) -> str:
+        """The graph's format and operators, as the reward contract names them."""
+        if self.attention == "cuda":
+            return f"{self.format}, cuda attention"
+        return f"{self.format}, own operators" if self.operators else self.format
+
     def limits(self, positions: int | None, default_length: int = DEFAULT_MAX_LENGTH) -> Limits:
         """Fills in what wasn't given.
 

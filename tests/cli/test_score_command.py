@@ -94,11 +94,11 @@ def test_no_rows(run: Run, server: TritonProcess) -> None:
         (b'{"text": "\xff"}', "not JSON in UTF-8"),
     ],
 )
-def test_bad_line_is_named(run: Run, tmp_path: Path, line: bytes, problem: str) -> None:
+def test_bad_line_is_named(run: Run, server: TritonProcess, tmp_path: Path, line: bytes, problem: str) -> None:
     source = tmp_path / "[in].jsonl"
     source.write_bytes(b'{"text": "good"}\n\n' + line + b'\n{"text": "good"}\n')
-    outcome = run("score", "--url", "127.0.0.1:1", "--input", source)
-    assert (outcome.code, outcome.out) == (1, "")
+    outcome = run("score", "--url", server.grpc_url, "--input", source)
+    assert (outcome.code, len(rewards_in(outcome.out))) == (1, 1)
     assert outcome.err.startswith(f"error: RewardServeError: {source}, line 3: {problem}")
     assert len(outcome.err.splitlines()) == 1
 
@@ -107,7 +107,7 @@ def test_bad_line_is_named(run: Run, tmp_path: Path, line: bytes, problem: str) 
 def test_row_that_cannot_be_scored_is_named(run: Run, server: TritonProcess, text: str, problem: str) -> None:
     rows = json.dumps({"text": "good"}) + "\n" + json.dumps({"text": text}) + "\n"
     outcome = run("score", "--url", server.grpc_url, "--input", "-", stdin=rows.encode())
-    assert (outcome.code, outcome.out) == (1, "")
+    assert (outcome.code, len(rewards_in(outcome.out))) == (1, 1)
     assert outcome.err.startswith(f"error: RewardServeError: standard input, line 2: {problem}")
     assert "item" not in outcome.err
 
@@ -126,7 +126,7 @@ def test_truncation_is_said(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     assert outcome.code == 0
     assert len(rewards_in(outcome.out)) == 2
     assert outcome.err.startswith("warning: 1 text was truncated")
-    assert outcome.err.endswith("(counted from 0, of text 1 to text 2)\n")
+    assert outcome.err.endswith("(counted from 0, the first row that this run scores)\n")
 
 
 def test_no_server(run: Run) -> None:

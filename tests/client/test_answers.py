@@ -10,16 +10,21 @@ import numpy as np
 import pytest
 from rewardserve import (
     DeadlineExceededError,
+    ModelChangedError,
     ModelNotFoundError,
     RequestRejectedError,
     RewardIntegrityError,
     ServerError,
     ServerOverloadedError,
     ServerUnavailableError,
+    _wire,
 )
 from rewardserve._answers import Answers, Rewards, Values
 from rewardserve._packing import PackedRequest, pack
 from tritonclient.grpc.service_pb2 import ModelInferResponse
+
+IDENTITY = _wire.FINGERPRINT_MODULUS - 5
+"""Of the model that the client was made for; fingerprints of tokens above 4 wrap around."""
 
 SEQUENCES = [np.array(ids, dtype=np.int32) for ids in ([1, 2, 3], [4, 5], [6], [7, 8, 9])]
 
@@ -30,11 +35,12 @@ def packed() -> PackedRequest:
     return PackedRequest.of(SEQUENCES, [1, 2, 3])
 
 
-def answer(rewards: Sequence[float], fingerprints: Sequence[int]) -> ModelInferResponse:
+def answer(rewards: Sequence[float], fingerprints: Sequence[int], identity: int = IDENTITY) -> ModelInferResponse:
+    """Of a model with that identity; the fingerprints are those of tokens alone."""
     response = ModelInferResponse()
     for name, values in (
         ("rewards", np.array(rewards, dtype=np.float32)),
-        ("fingerprints", np.array(fingerprints, dtype=np.int32)),
+        ("fingerprints", _wire.identified(np.array(fingerprints, dtype=np.int32), identity)),
     ):
         response.outputs.add(name=name)
         response.raw_output_contents.append(values.tobytes())
@@ -48,7 +54,7 @@ def failure_of(answers: Answers[Any]) -> ServerError:
 
 
 def test_rewards_go_to_their_items(packed: PackedRequest) -> None:
-    rewards = Rewards(4)
+    rewards = Rewards(4, identity=IDENTITY)
     rewards.add(packed, answer([1.5, 2.5, 3.5], packed.fingerprints))
     rewards.add(PackedRequest.of(SEQUENCES, [0]), answer([0.5], [1 * 2 + 2 * 3 + 3 * 4]))
     assert rewards.result().tolist() == [0.5, 1.5, 2.5, 3.5]
@@ -60,7 +66,7 @@ def test_the_order_of_the_outputs_doesnt_matter(packed: PackedRequest) -> None:
     swapped = ModelInferResponse(
         outputs=list(reversed(response.outputs)), raw_output_contents=list(reversed(response.raw_output_contents))
     )
-    rewards = Rewards(4)
+    rewards = Rewards(4, identity=IDENTITY)
     rewards.add(packed, swapped)
     rewards.add(PackedRequest.of(SEQUENCES, [0]), answer([0.5], [20]))
     assert rewards.result().tolist() == [0.5, 1.5, 2.5, 3.5]
@@ -71,13 +77,13 @@ def test_the_order_of_the_outputs_doesnt_matter(packed: PackedRequest) -> None:
     [
         (np.nan, 0, "item 2 can't be trusted: it is NaN: the model's activations overflow.*Remedy"),
         (np.nan, 1, "item 2 can't be trusted: it is NaN: the graph refused the request.*Remedy"),
-        (9.0, 1, r"item 2 .* other tokens than those sent \(fingerprint 8, expected 7\).*Remedy"),
+        (9.0, 1, r"item 2 .* other tokens than those sent \(fingerprint 3, expected 2\).*Remedy"),
     ],
 )
 def test_one_bad_reward_leaves_the_others(
     packed: PackedRequest, reward: float, fingerprint_change: int, problem: str
 ) -> None:
-    rewards = Rewards(4)
+    rewards = Rewards(4, identity=IDENTITY)
     rewards.add(packed, answer([1.5, reward, 3.5], packed.fingerprints + np.array([0, fingerprint_change, 0])))
     rewards.add(PackedRequest.of(SEQUENCES, [0]), answer([0.5], [20]))
     error = failure_of(rewards)
@@ -101,13 +107,13 @@ def family() -> PackedRequest:
 
 
 def test_equal_sequences_get_one_reward_and_the_prefix_none(family: PackedRequest) -> None:
-    rewards = Rewards(4)
+    rewards = Rewards(4, identity=IDENTITY)
     rewards.add(family, answer([np.nan, 1.0, 2.0, 0.0], family.fingerprints + np.array([1, 0, 0, 0])))
     assert rewards.result().tolist() == [0.0, 1.0, 2.0, 1.0]
 
 
 def test_equal_sequences_are_bad_together(family: PackedRequest) -> None:
-    rewards = Rewards(4)
+    rewards = Rewards(4, identity=IDENTITY)
     rewards.add(family, answer([9.0, np.nan, 2.0, 0.0], family.fingerprints))
     error = failure_of(rewards)
     assert "item 1 can't be trusted" in str(error)
@@ -117,7 +123,7 @@ def test_equal_sequences_are_bad_together(family: PackedRequest) -> None:
 
 
 def test_the_first_bad_item_is_named_wherever_it_was_sent(family: PackedRequest) -> None:
-    rewards = Rewards(4)
+    rewards = Rewards(4, identity=IDENTITY)
     rewards.add(family, answer([9.0, 1.0, np.nan, np.nan], family.fingerprints))
     error = failure_of(rewards)
     assert "item 0 can't be trusted" in str(error)
@@ -132,7 +138,7 @@ def value_answer(packed: PackedRequest, values: np.ndarray[Any, Any]) -> ModelIn
 
 
 def test_values_hold_those_of_the_prefix(family: PackedRequest) -> None:
-    values = Values(4)
+    values = Values(4, identity=IDENTITY)
     values.add(family, value_answer(family, np.arange(23)))
     result = values.result()
     assert [each.tolist() for each in result] == [[*range(20), last] for last in (22, 20, 21, 20)]
@@ -141,7 +147,7 @@ def test_values_hold_those_of_the_prefix(family: PackedRequest) -> None:
 
 
 def test_a_bad_value_of_the_prefix_concerns_all(family: PackedRequest) -> None:
-    values = Values(4)
+    values = Values(4, identity=IDENTITY)
     sent = np.arange(23.0)
     sent[3] = np.nan
     values.add(family, value_answer(family, sent))
@@ -170,7 +176,7 @@ def emptied(response: ModelInferResponse) -> None:
 def test_an_incomplete_answer_is_none(packed: PackedRequest, damage: Callable[[ModelInferResponse], None]) -> None:
     response = answer([1.5, 2.5, 3.5], packed.fingerprints)
     damage(response)
-    rewards = Rewards(4)
+    rewards = Rewards(4, identity=IDENTITY)
     rewards.add(packed, response)
     error = failure_of(rewards)
     assert isinstance(error, RewardIntegrityError)
@@ -183,6 +189,7 @@ def test_an_incomplete_answer_is_none(packed: PackedRequest, damage: Callable[[M
     [
         (RequestRejectedError, False),
         (RewardIntegrityError, False),
+        (ModelChangedError, True),
         (ServerError, True),
         (ServerUnavailableError, True),
         (ServerOverloadedError, True),
@@ -191,7 +198,7 @@ def test_an_incomplete_answer_is_none(packed: PackedRequest, damage: Callable[[M
     ],
 )
 def test_which_failures_end_the_sending(error: type[ServerError], is_the_servers: bool) -> None:
-    rewards = Rewards(2)
+    rewards = Rewards(2, identity=IDENTITY)
     rewards.fail(error("first"))
     assert rewards.server_failed is is_the_servers
     rewards.fail(RequestRejectedError("second"))

@@ -4,91 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-import trustme
 from rewardserve import TLS, RewardClient, ServerUnavailableError
 from rewardserve_export import ExportSummary
 from rewardserve_server import ServeOptions, TritonProcess
+from support.certificates import Certificates, Identity, make_certificates
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("certificates")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(directory / "ca.pem")
-    trustme.CA().cert_pem.write_to_path(directory / "other-ca.pem")
-    for name, host in (("server", "127.0.0.1"), ("client", "trainer"), ("elsewhere", "reward.example")):
-        certificate = authority.issue_cert(host)
-        certificate.private_key_pem.write_to_path(directory / f"{name}.key")
-        certificate.cert_chain_pems[0].write_to_path(directory / f"{name}.pem")
-    return directory
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
-def mutual_server(exported: ExportSummary, repository: Path, certificates: Path) -> Iterator[TritonProcess]:
+def mutual_server(exported: ExportSummary, repository: Path, certificates: Certificates) -> Iterator[TritonProcess]:
     """Wants a certificate of its clients."""
-    arguments = (
-        "--grpc-use-ssl=1",
-        "--grpc-use-ssl-mutual=1",
-        f"--grpc-server-cert={certificates / 'server.pem'}",
-        f"--grpc-server-key={certificates / 'server.key'}",
-        f"--grpc-root-cert={certificates / 'ca.pem'}",
+    options = ServeOptions(
+        repository=repository,
+        grpc_port=0,
+        http_port=0,
+        metrics_port=0,
+        tls_certificate=certificates.server.certificate,
+        tls_key=certificates.server.key,
+        tls_client_ca=certificates.client.ca,
     )
-    options = ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0, extra_args=arguments)
     with TritonProcess(options) as process:
         process.wait_until_ready()
         yield process
 
 
-def mutual(certificates: Path, **changes: Any) -> TLS:
-    given = {
-        "ca": certificates / "ca.pem",
-        "certificate": certificates / "client.pem",
-        "key": certificates / "client.key",
-    }
-    return TLS(**(given | changes))
+def tls_of(identity: Identity, ca: Path) -> TLS:
+    return TLS(ca=ca, certificate=identity.certificate, key=identity.key)
 
 
-def test_mutual_tls(mutual_server: TritonProcess, client: RewardClient, certificates: Path) -> None:
+def test_mutual_tls(mutual_server: TritonProcess, client: RewardClient, certificates: Certificates) -> None:
     expected = client.score_tokens([[1, 2, 3]])
+    tls = tls_of(certificates.client, certificates.server.ca)
     for url in (mutual_server.grpc_url, [mutual_server.grpc_url] * 2):
-        with RewardClient(url, tls=mutual(certificates)) as secure:
+        with RewardClient(url, tls=tls) as secure:
             np.testing.assert_allclose(secure.score_tokens([[1, 2, 3]]), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"ca": "other-ca.pem"}, {"certificate": None, "key": None}], ids=["foreign authority", "no certificate"]
-)
-def test_refused(mutual_server: TritonProcess, certificates: Path, changes: dict[str, Any]) -> None:
-    changes = {name: value and certificates / value for name, value in changes.items()}
-    with pytest.raises(ServerUnavailableError, match="Remedy"):
-        RewardClient(mutual_server.grpc_url, tls=mutual(certificates, **changes), timeout=5)
+def test_refused(mutual_server: TritonProcess, certificates: Certificates) -> None:
+    ours = certificates.server.ca
+    refused = {
+        "a foreign authority": (tls_of(certificates.client, certificates.stranger.ca), "check the client's tls="),
+        "no certificate": (TLS(ca=ours), "wants TLS or a client's certificate"),
+        "a stranger's certificate": (tls_of(certificates.stranger, ours), "wants TLS or a client's certificate"),
+        "another name": (replace(tls_of(certificates.client, ours), server_name="other"), "check the client's tls="),
+        "no TLS": (None, "wants TLS or a client's certificate"),
+    }
+    for case, (tls, remedy) in refused.items():
+        with pytest.raises(ServerUnavailableError, match=remedy):
+            RewardClient(mutual_server.grpc_url, tls=tls, timeout=5)
+            pytest.fail(case)
 
 
-def test_another_name(mutual_server: TritonProcess, certificates: Path) -> None:
-    tls = mutual(certificates, server_name="reward.example")
-    with pytest.raises(ServerUnavailableError, match="Remedy"):
-        RewardClient(mutual_server.grpc_url, tls=tls, timeout=5)
+def test_tls_to_a_server_in_the_clear(server: TritonProcess, certificates: Certificates) -> None:
+    with pytest.raises(ServerUnavailableError, match="whether the server speaks TLS at all"):
+        RewardClient(server.grpc_url, tls=TLS(ca=certificates.server.ca), timeout=5)
 
 
-def test_in_the_clear_to_a_server_that_wants_tls(mutual_server: TritonProcess) -> None:
-    with pytest.raises(ServerUnavailableError, match="Remedy"):
-        RewardClient(mutual_server.grpc_url, timeout=5)
-
-
-def test_tls_to_a_server_in_the_clear(server: TritonProcess, certificates: Path) -> None:
-    with pytest.raises(ServerUnavailableError, match="Remedy"):
-        RewardClient(server.grpc_url, tls=TLS(ca=certificates / "ca.pem"), timeout=5)
-
-
-def test_a_file_that_isnt_there(certificates: Path) -> None:
+def test_a_file_that_isnt_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.pem"):
-        RewardClient("127.0.0.1:1", tls=TLS(ca=certificates / "nothing.pem"))
+        RewardClient("127.0.0.1:1", tls=TLS(ca=tmp_path / "nothing.pem"))
 
 
 def test_a_certificate_without_its_key() -> None:
@@ -96,7 +81,7 @@ def test_a_certificate_without_its_key() -> None:
         TLS(certificate="client.pem")
 
 
-def test_the_name_on_the_servers_certificate(certificates: Path) -> None:
+def test_the_name_on_the_servers_certificate(certificates: Certificates) -> None:
     """`server_name` stands for the host; the token and the headers arrive. A server of gRPC's own tells what it got."""
     received: list[dict[str, str]] = []
 
@@ -105,11 +90,11 @@ def test_the_name_on_the_servers_certificate(certificates: Path) -> None:
             received.append(dict(details.invocation_metadata))
             return continuation(details)
 
-    pair = (certificates / "elsewhere.key").read_bytes(), (certificates / "elsewhere.pem").read_bytes()
+    pair = certificates.client.key.read_bytes(), certificates.client.certificate.read_bytes()
     other = grpc.server(futures.ThreadPoolExecutor(1), interceptors=[Note()])
     port = other.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     other.start()
-    tls = TLS(ca=certificates / "ca.pem", server_name="reward.example")
+    tls = TLS(ca=certificates.client.ca, server_name="trainer.example.org")
     try:
         with pytest.raises(ServerUnavailableError, match="isn't a Triton server"):
             RewardClient(f"127.0.0.1:{port}", tls=tls, token="s3cret", headers={"X-Run": "7"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import time
@@ -21,6 +20,7 @@ from rewardserve import (
 )
 from rewardserve_server import ServeOptions, TritonProcess
 from support.calls import LONG_CALL, in_mid_call, random_sequences
+from support.contracts import pretended
 
 
 def assert_partial(error: ServerError, client: RewardClient) -> None:
@@ -59,7 +59,7 @@ def test_after_a_missed_deadline_no_more_is_sent(client: RewardClient, monkeypat
 def test_a_request_that_is_refused_costs_only_its_own_items(client: RewardClient) -> None:
     sequences = random_sequences(6, [200] * 300)
     expected = np.append(client.score_tokens(sequences), 0)
-    client._session.contract = dataclasses.replace(client.contract, vocab_size=1000)  # the check here lets 400 pass
+    client._session.contract = pretended(client.contract, vocab_size=1000)  # the check here lets 400 pass
     sequences[100][5] = 400
     sequences.append(sequences[100])
     with pytest.raises(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from rewardserve import ContractError, Normalization, NotARewardModelError, RewardContract
-from rewardserve._contract import contract_parameter
+from rewardserve._contract import FORMAT, contract_parameter
 
 MakeContract = Callable[..., RewardContract]
 
@@ -32,9 +32,12 @@ def test_the_exported_contract_is_the_one_that_the_client_reads(client: Any, exp
     assert client.version == exported.version
 
 
-def test_another_format_is_refused_by_number(make_contract: MakeContract) -> None:
-    text = json.dumps({**json.loads(make_contract().to_json()), "format": 2})
-    with pytest.raises(ContractError, match=r"format 2, this client reads format 1.*Remedy: use the same"):
+@pytest.mark.parametrize(
+    ("written", "remedy"), [(FORMAT - 1, "export the model again"), (FORMAT + 1, "upgrade this client")]
+)
+def test_another_format_is_refused_by_number(make_contract: MakeContract, written: int, remedy: str) -> None:
+    text = json.dumps({**json.loads(make_contract().to_json()), "format": written})
+    with pytest.raises(ContractError, match=rf"format {written}, this client reads format {FORMAT}.*Remedy: {remedy}"):
         RewardContract.from_json(text)
 
 
@@ -58,6 +61,8 @@ def damage_tokenization(**changes: Any) -> Callable[[dict[str, Any]], str]:
         damage(tokenization=None),
         damage(added_later=1),
         damage(parity={"sequences": 1}),
+        damage(format="2"),
+        lambda fields: json.dumps({key: value for key, value in fields.items() if key != "identity"}),
         damage(vocab_size=0),
         damage(vocab_size="400"),
         damage(scored_token="eos"),

@@ -15,6 +15,7 @@ from rewardserve_export.graph import GraphLimits
 from rewardserve_export.parity import compare, parity_sequences, transformers_scorer
 from rewardserve_server import TritonProcess
 from support.calls import random_sequences, statistics
+from support.contracts import pretended
 
 TEXTS = ["a good answer", "a bad one", "the reward of " * 30, "x", "naïve 漢字 🙂", "a good answer"] * 20
 
@@ -94,7 +95,7 @@ def test_a_text_that_cant_be_scored(
 
 def test_the_truncation_warning_points_at_the_caller(client: RewardClient) -> None:
     rules = dataclasses.replace(client.contract.tokenization, max_length=4, truncation="right")
-    client._session.contract = dataclasses.replace(client.contract, tokenization=rules)
+    client._session.contract = pretended(client.contract, tokenization=rules)
     with pytest.warns(TruncationWarning, match="items 1") as caught:
         rewards = client.score(["abcd", "abcdefgh"])
     assert [warning.filename for warning in caught] == [__file__]

@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,19 @@ from rewardserve import (
     ServerUnavailableError,
 )
 from rewardserve_export import ExportSummary
-from rewardserve_server import ServeOptions, TritonProcess
+from rewardserve_server import GRPC_ADMIN_HEADER, ServeOptions, TritonProcess
 from support.calls import LONG_CALL
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy
-from tritonclient.grpc.service_pb2 import RepositoryModelUnloadRequest
+from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+ADMIN_KEY = "for-tests"
 
 
 def options(repository: Path, *extra_args: str) -> ServeOptions:
-    return ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0, extra_args=extra_args)
+    return ServeOptions(
+        repository=repository, grpc_port=0, http_port=0, metrics_port=0, admin_key=ADMIN_KEY, extra_args=extra_args
+    )
 
 
 def copy_with_queue_policy(repository: Path, name: str, **policy: Any) -> None:
@@ -142,15 +147,20 @@ def test_a_request_that_waits_too_long_in_the_queue(own_server: TritonProcess) -
 
 
 def test_a_model_that_was_unloaded(own_server: TritonProcess) -> None:
-    with RewardClient(own_server.grpc_url, model="crowded") as client:
-        with grpc.insecure_channel(own_server.grpc_url) as channel:
-            GRPCInferenceServiceStub(channel).RepositoryModelUnload(
-                RepositoryModelUnloadRequest(model_name="crowded"), timeout=60
-            )
+    with (
+        RewardClient(own_server.grpc_url, model="crowded") as client,
+        grpc.insecure_channel(own_server.grpc_url) as channel,
+    ):
+        stub, admin = GRPCInferenceServiceStub(channel), ((GRPC_ADMIN_HEADER, ADMIN_KEY),)
+        stub.RepositoryModelUnload(RepositoryModelUnloadRequest(model_name="crowded"), timeout=60, metadata=admin)
         with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
             client.score_tokens([[1]], timeout=0.5)
         with pytest.raises(ModelNotFoundError, match="Remedy: check the model's name"):
             RewardClient(own_server.grpc_url, model="crowded")
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(client.score_tokens, [[1]], timeout=120)
+            stub.RepositoryModelLoad(RepositoryModelLoadRequest(model_name="crowded"), timeout=60, metadata=admin)
+            assert waiting.result().shape == (1,), "a model that is loaded again costs time"
 
 
 def test_a_server_that_wants_credentials(exported: ExportSummary, repository: Path) -> None:

@@ -25,6 +25,7 @@ def limits(exported: ExportSummary) -> GraphLimits:
         vocab_size=contract.vocab_size,
         max_length=contract.tokenization.max_length,
         max_request_tokens=contract.max_request_tokens,
+        identity=contract.identity,
     )
 
 

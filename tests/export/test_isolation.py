@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rewardserve import _wire
 from rewardserve_export.graph import GraphLimits
 from rewardserve_export.parity import Rewards, Runner, Tokens
-from support.packed import INT32, Request, malformed_requests, random_request, request, same_bits, score, sequences_of
+from support.packed import INT32, Request, malformed_requests, random_request, request, same_bits, score
 
 # The limits of the shared export; test_the_kinds_are_for_this_graph compares.
 LIMITS = {"vocab_size": 400, "max_length": 512, "max_request_tokens": 600}
@@ -26,11 +28,11 @@ def good() -> list[Request]:
 
 
 @pytest.fixture(scope="module")
-def alone(run: Runner, good: list[Request]) -> list[tuple[Rewards, Tokens]]:
+def alone(run: Runner, good: list[Request], limits: GraphLimits) -> list[tuple[Rewards, Tokens]]:
     answers = [score(run, [each])[0] for each in good]
     assert all(np.isfinite(rewards).all() for rewards, _ in answers)
     for each, (_, marks) in zip(good, answers, strict=True):
-        assert marks.tolist() == [_wire.fingerprint(sequence) for sequence in sequences_of(each)]
+        assert np.array_equal(marks, _wire.identified(_wire.fingerprints(*each), limits.identity))
     return answers
 
 
@@ -45,7 +47,7 @@ def assert_refused(answer: tuple[Rewards, Tokens]) -> None:
 
 
 def test_the_kinds_are_for_this_graph(limits: GraphLimits) -> None:
-    assert GraphLimits(**LIMITS) == limits
+    assert GraphLimits(**LIMITS) == dataclasses.replace(limits, identity=0)
     assert len(MALFORMED) >= 18
 
 
@@ -80,13 +82,14 @@ def test_malformed_requests_among_themselves(kind: str, run: Runner) -> None:
             assert_refused(answer)
 
 
-def test_largest_requests_are_scored(run: Runner) -> None:
+def test_largest_requests_are_scored(run: Runner, limits: GraphLimits) -> None:
     """At every limit, not over it."""
     ids = np.full(600, 399)
     for segments in ([(512, 0), (88, 0)], [(300, 0), (212, 1), (88, 2)]):
-        ((rewards, marks),) = score(run, [request(ids, *segments)])
+        largest = request(ids, *segments)
+        ((rewards, marks),) = score(run, [largest])
         assert np.isfinite(rewards).all()
-        assert marks.tolist() == [_wire.fingerprint(sequence) for sequence in sequences_of(request(ids, *segments))]
+        assert np.array_equal(marks, _wire.identified(_wire.fingerprints(*largest), limits.identity))
 
 
 def test_rewards_do_not_depend_on_the_batch(run: Runner) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,9 @@ def test_well_formed_requests_are_laid_out_as_the_contract_says(limits: GraphLim
         ]
         assert layout.fingerprints.tolist() == marks
         assert marks == [_wire.fingerprint(sequence) for sequence in sequences]
+        identity = int(random.integers(0, _wire.FINGERPRINT_MODULUS))
+        identified = laid_out(requests, dataclasses.replace(limits, identity=identity)).fingerprints.tolist()
+        assert identified == [(mark + identity) % (2**31 - 1) for mark in marks]
         prefixes += int((layout.blocks[:, 4] > 0).sum())
         blocks = max(blocks, *(-(-sequence.size // BLOCK_TOKENS) for sequence in sequences))
     assert prefixes > 50, "the random requests must share prefixes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +87,9 @@ def test_compositions_differ(sequences: list[Tokens]) -> None:
 
 @pytest.mark.parametrize("compose", COMPOSITIONS.values(), ids=COMPOSITIONS.keys())
 def test_every_composition_scores_as_transformers(
-    compose: Composition, sequences: list[Tokens], model: RewardModel, run: Runner
+    compose: Composition, sequences: list[Tokens], model: RewardModel, run: Runner, limits: GraphLimits
 ) -> None:
-    gap = compare(transformers_scorer(model), packed_scorer(run, compose), sequences)
+    gap = compare(transformers_scorer(model), packed_scorer(run, compose, limits.identity), sequences)
     assert gap.largest < 1e-5
     assert gap.scale > 0.1
 
@@ -151,11 +152,17 @@ def test_infinite_reward_hides_no_difference() -> None:
 
 def test_other_vocabulary_is_found(model: RewardModel, graph: Path, limits: GraphLimits) -> None:
     """The graph answers NaN and -1 where it was traced with less."""
-    wider = GraphLimits(vocab_size=500, max_length=limits.max_length, max_request_tokens=limits.max_request_tokens)
+    wider = dataclasses.replace(limits, vocab_size=500)
     tokens = [np.array([450], dtype=np.int32)]
     assert max(int(sequence.max()) for sequence in parity_sequences(wider)) > 400
     with pytest.raises(ParityError, match="fingerprints"):
-        packed_scorer(onnx_runner(graph), each_its_own_request)(tokens)
+        packed_scorer(onnx_runner(graph), each_its_own_request, limits.identity)(tokens)
+
+
+def test_another_identity_is_found(model: RewardModel, graph: Path, limits: GraphLimits) -> None:
+    """A graph that didn't hold its contract's would be taken for another model by every client."""
+    with pytest.raises(ParityError, match="fingerprints"):
+        check_parity(model, graph, dataclasses.replace(limits, identity=limits.identity - 1), nothing)
 
 
 def test_difference_finds_the_worst() -> None:

@@ -19,7 +19,7 @@ from rewardserve_export.repository import (
     publish,
     read_config,
     reward_config,
-    stage_companion,
+    stage_companions,
     stage_version,
     staging,
 )
@@ -38,9 +38,10 @@ def publish_version(exported: ExportSummary) -> Callable[..., Path]:
             directory = staged / name / version
             directory.mkdir(parents=True)
             (directory / "model.onnx").write_text(f"graph {version}")
-            stage_version(directory, backend, exported.contract, tokenizer.encode())
-            stage_companion(staged, name, tokenizer.encode(), tokenizer)
-            contract = dataclasses.replace(exported.contract, architecture=f"of version {version}")
+            rules = dataclasses.replace(exported.contract.tokenization, tokenizer_sha256=tokenizer)
+            contract = dataclasses.replace(exported.contract, tokenization=rules, architecture=f"of version {version}")
+            stage_version(directory, backend, contract, tokenizer.encode())
+            stage_companions(staged, name, version, contract, tokenizer.encode())
             config = reward_config(name, backend, contract, version=version, earlier=contracts)
             return publish(staged, target, version, config)
 
@@ -60,8 +61,9 @@ def test_versions_count_up(publish_version: Callable[..., Path], tmp_path: Path)
     assert architectures == {number: f"of version {number}" for number in "123"}
     for path in paths:
         assert (path / "model.onnx").read_text() == f"graph {path.name}"
-    assert {path.name for path in repository.iterdir()} == {"reward", "reward_tokenizer"}
-    assert {path.name for path in (repository / "reward").iterdir()} == {"config.pbtxt", "1", "2", "3"}
+    assert {path.name for path in repository.iterdir()} == {"reward", "reward_text", "reward_tokenizer"}
+    for name in ("reward", "reward_text"):
+        assert {path.name for path in (repository / name).iterdir()} == {"config.pbtxt", "1", "2", "3"}
     assert_no_staging(tmp_path)
 
 
@@ -92,7 +94,9 @@ def test_models_live_side_by_side(publish_version: Callable[..., Path], tmp_path
     publish_version(tmp_path, name="two", backend="onnxruntime")
     after = contents(tmp_path)
     assert before.items() <= after.items()
-    assert {path.name for path in tmp_path.iterdir()} == {"one", "one_tokenizer", "two", "two_tokenizer"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}{companion}" for name in ("one", "two") for companion in ("", "_text", "_tokenizer")
+    }
     assert (tmp_path / "one" / "1" / "model.py").is_file()
     assert not (tmp_path / "two" / "1" / "model.py").exists()
 
@@ -136,6 +140,11 @@ def foreign_companion(repository: Path) -> None:
     (repository / "reward_tokenizer" / "config.pbtxt").write_text('name: "reward_tokenizer" backend: "python"')
 
 
+def foreign_text_model(repository: Path) -> None:
+    (repository / "reward_text" / "1").mkdir(parents=True)
+    (repository / "reward_text" / "config.pbtxt").write_text('name: "reward_text" backend: "python"')
+
+
 @pytest.mark.parametrize(
     ("occupy", "message"),
     [
@@ -143,6 +152,7 @@ def foreign_companion(repository: Path) -> None:
         (directory_without_configuration, r"config\.pbtxt can't be read"),
         (file_in_the_way, r"config\.pbtxt can't be read"),
         (foreign_companion, "reward_tokenizer is another model"),
+        (foreign_text_model, "reward_text is another model"),
     ],
 )
 def test_what_is_not_ours_is_left_alone(
@@ -238,7 +248,7 @@ def test_version_that_appears_meanwhile_is_kept(
     version = target.next_version()
     with staging(target.repository) as staged:
         (staged / "reward" / version).mkdir(parents=True)
-        stage_companion(staged, "reward", b"other", "c" * 64)
+        stage_companions(staged, "reward", version, exported.contract, b"other")
         publish_version(tmp_path)
         before = contents(tmp_path)
         config = reward_config("reward", "python", exported.contract, version=version, earlier={})

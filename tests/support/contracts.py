@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from rewardserve import Parity, RewardContract, Tokenization
@@ -21,8 +22,16 @@ def make_contract(**changes: Any) -> RewardContract:
         "max_batch_tokens": 1200,
         "normalization": None,
         "precision": "fp32",
+        "graph": "onnx",
         "architecture": "LlamaForSequenceClassification",
         "source_digest": SHA256,
         "parity": Parity(sequences=2, largest_difference=1e-7, batch_deviation=0.0),
     }
     return RewardContract(**{**fields, **changes})
+
+
+def pretended(contract: RewardContract, **changes: Any) -> RewardContract:
+    """A served model's contract with other fields and its own identity, so that a client takes its answers."""
+    changed = dataclasses.replace(contract, **changes)
+    vars(changed)["identity"] = contract.identity
+    return changed

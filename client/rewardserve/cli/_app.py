@@ -11,6 +11,7 @@ from rewardserve._errors import RewardServeError
 from rewardserve.cli._console import stderr
 from rewardserve.cli._evaluate import evaluate
 from rewardserve.cli._export import export
+from rewardserve.cli._gateway import gateway
 from rewardserve.cli._inspect import inspect
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
@@ -28,8 +29,9 @@ app = typer.Typer(
     help="""Serve RLHF reward models from Triton, with the score they had in training.
 
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
-texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs.
-`verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs.
+texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs,
+`verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs, `gateway`
+serves trainers that call a reward model over HTTP.
 """,
 )
 app.command()(train)
@@ -39,6 +41,7 @@ app.command()(serve)
 app.command()(score)
 app.command()(verify)
 app.command()(evaluate)
+app.command()(gateway)
 
 
 def main() -> None:

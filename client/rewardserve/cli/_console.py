@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["details", "stderr", "stdout"]
+__all__ = ["details", "progress_bar", "stderr", "stdout"]
 
 _UNLIMITED = 100_000
 """Columns where the output is no terminal: whoever reads it (grep, a log) wants whole lines."""
@@ -28,6 +29,18 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Progress, warnings, errors."""
     return _console(sys.stderr)
+
+
+def progress_bar(amount: ProgressColumn) -> Progress:
+    """What is done, a bar, how much of it, time taken and time left; only where standard error is a terminal.
+
+    Args:
+        amount: How much is done, in the task's own measure: `MofNCompleteColumn`, or a percentage.
+    """
+    what = TextColumn("{task.description}", markup=False)
+    console = stderr()
+    columns = (what, BarColumn(), amount, TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def details(title: str, rows: Mapping[str, str | Text]) -> Table:

@@ -12,24 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 from rich.text import Text
 
 from rewardserve._client import RewardClient
 from rewardserve._errors import RewardServeError, TruncationWarning
 from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._checkpoint_options import Base, Tokenization, TokenizationOption, ValueHeadPrefix
-from rewardserve.cli._console import stderr
+from rewardserve.cli._console import progress_bar, stderr
 from rewardserve.cli._evaluation_tables import print_evaluation
 from rewardserve.cli._extras import require
-from rewardserve.cli._server_options import Timeout, TokenizerFile
+from rewardserve.cli._server_options import Server, Timeout, takes_server
 
 if TYPE_CHECKING:
     from rewardserve_evaluation import Evaluation
 
 __all__ = ["evaluate"]
-
-_URL, _MODEL = "localhost:8001", "reward"
 
 
 class _RewardBench(StrEnum):
@@ -37,13 +35,13 @@ class _RewardBench(StrEnum):
     v2 = "v2"
 
 
+@takes_server
 def evaluate(
     data: Annotated[
         Path, typer.Argument(help="Preferences: JSONL with `chosen` and `rejected`, also compressed (.gz).")
     ],
-    url: Annotated[str | None, typer.Option(help=f"The server's gRPC address. [default: {_URL}]")] = None,
-    model: Annotated[str | None, typer.Option(help=f"Name of the served model. [default: {_MODEL}]")] = None,
-    tokenizer: TokenizerFile = None,
+    *,
+    server: Server,
     timeout: Timeout = DEFAULT_TIMEOUT,
     checkpoint: Annotated[
         str | None, typer.Option(help="Evaluate this checkpoint directly, without a server (a directory or Hub name).")
@@ -77,8 +75,8 @@ def evaluate(
     lists of several; `prompt` (put before each answer) and `subset` may be added. Reported are the accuracy with its
     95% interval for each subset, a tie being wrong, the margins, and whether they are calibrated.
     """
-    if checkpoint is not None and (url, model, tokenizer) != (None, None, None):
-        raise typer.BadParameter("--checkpoint needs no server: leave --url, --model and --tokenizer out")
+    if checkpoint is not None and not server.is_default:
+        raise typer.BadParameter("--checkpoint needs no server: leave out --url, --model and what else concerns one")
     reading = {"base": base, "value_head_prefix": value_head_prefix, "tokenization": tokenization.value}
     if checkpoint is None and reading != {"base": None, "value_head_prefix": None, "tokenization": "auto"}:
         raise typer.BadParameter("--base, --value-head-prefix and --tokenization are for --checkpoint")
@@ -92,8 +90,7 @@ def evaluate(
         if checkpoint is not None:
             scorer = require("rewardserve_export", "export").checkpoint_scorer(checkpoint, **reading)
         else:
-            client = RewardClient(url or _URL, model=model or _MODEL, tokenizer=tokenizer, timeout=timeout)
-            scorer = stack.enter_context(client)
+            scorer = stack.enter_context(RewardClient(**server.client_arguments(), timeout=timeout))
         try:
             with _truncation_noticed(), _progress() as progress:
                 result = package.evaluate(
@@ -105,7 +102,7 @@ def evaluate(
             raise
     _print(result, as_json)
     if plot is not None:
-        package.plot(result, plot, title=f"{checkpoint or model or _MODEL} on {data.name}")
+        package.plot(result, plot, title=f"{checkpoint or server.model_name} on {data.name}")
         stderr().print(Text.assemble(("drawn", "green"), f" {plot}"))
 
 
@@ -134,9 +131,7 @@ def _truncation_noticed() -> Iterator[None]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = stderr()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("scoring", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

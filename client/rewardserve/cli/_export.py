@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
 from rewardserve.cli._checkpoint_options import Base, CheckpointName, Tokenization, TokenizationOption, ValueHeadPrefix
-from rewardserve.cli._console import details, stderr, stdout
+from rewardserve.cli._console import details, progress_bar, stderr, stdout
 from rewardserve.cli._extras import require
 from rewardserve.cli._scored_text import scored_text
 
@@ -172,8 +172,7 @@ def export(
 def _progress() -> Iterator[ExportProgress]:
     """A bar for each step on a terminal, a line for each step elsewhere."""
     console = stderr()
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with progress_bar(TaskProgressColumn()) as progress:
         current, task = "", None
 
         def report(what: str, done: int, total: int) -> None:

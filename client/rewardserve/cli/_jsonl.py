@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from rewardserve._errors import RewardServeError
 
-__all__ = ["Reward", "Row", "open_output", "read_rows", "write_row"]
+__all__ = ["STANDARD", "Reward", "Row", "count_rows", "encode_row", "open_rows"]
 
-_STANDARD = Path("-")
+STANDARD = Path("-")
+"""Standard input or output, where a file's name is asked for."""
 
 Reward = float | list[float]
 """One number, or one for each label."""
@@ -38,20 +39,46 @@ class Row:
         return str(self.fields["text"])
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Reads objects with a string `text`, one a line; empty lines are skipped. `-` is standard input.
+@contextmanager
+def open_rows(path: Path) -> Iterator[Iterator[Row]]:
+    """Opens objects with a string `text`, one a line, read as they are asked for; empty lines are skipped.
+
+    Args:
+        path: `-` is standard input.
 
     Raises:
-        RewardServeError: The file can't be read, or a line is wrong: then it is named.
+        RewardServeError: The file can't be read; from the iterator: a line is wrong, and named.
     """
-    source = "standard input" if path == _STANDARD else str(path)
+    if path == STANDARD:
+        yield _rows(sys.stdin.buffer, "standard input")
+    else:
+        with _open(path) as stream:
+            yield _rows(stream, str(path))
+
+
+def count_rows(path: Path) -> int:
+    """How many rows there are in a file, if they are all right.
+
+    Raises:
+        RewardServeError: It can't be read.
+    """
+    with _open(path) as stream:
+        return sum(1 for line in stream if line.strip())
+
+
+def _open(path: Path) -> BinaryIO:
     try:
-        content = sys.stdin.buffer.read() if path == _STANDARD else path.read_bytes()
+        return path.open("rb")
     except OSError as error:
-        raise RewardServeError(f"{source} can't be read ({error}). Remedy: check the path") from error
-    # Split at newlines only: str.splitlines would also split at characters that JSON strings may hold as they are.
-    lines = enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1)
-    return [_row(f"{source}, line {number}", line) for number, line in lines if line.strip()]
+        raise RewardServeError(f"{path} can't be read ({error}). Remedy: check the path") from error
+
+
+def _rows(stream: BinaryIO, source: str) -> Iterator[Row]:
+    # A binary file's lines end at newlines only: in text, characters that JSON strings may hold would end them, too.
+    for number, line in enumerate(stream, start=1):
+        content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        if content.strip():
+            yield _row(f"{source}, line {number}", content)
 
 
 def _row(where: str, line: bytes) -> Row:
@@ -64,30 +91,12 @@ def _row(where: str, line: bytes) -> Row:
     return Row(where, fields)
 
 
-@contextmanager
-def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Opens the file to write; None or `-` is standard output.
-
-    Raises:
-        RewardServeError: It can't be written.
-    """
-    if path is None or path == _STANDARD:
-        yield sys.stdout
-        return
-    try:
-        stream = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise RewardServeError(f"{path} can't be written ({error}). Remedy: check the path") from error
-    with stream:
-        yield stream
-
-
-def write_row(stream: TextIO, row: Row, reward: Reward) -> None:
-    """Writes the object with its `reward`, as readable as the stream's encoding allows."""
+def encode_row(row: Row, reward: Reward, encoding: str = "utf-8") -> str:
+    """The object with its `reward`, as one line, as readable as an encoding allows."""
     fields = {**row.fields, "reward": reward}
-    line = json.dumps(fields, ensure_ascii=False)
+    line = json.dumps(fields, ensure_ascii=False) + "\n"
     try:
-        line.encode(stream.encoding or "utf-8")
+        line.encode(encoding)
     except UnicodeEncodeError:
-        line = json.dumps(fields)
-    stream.write(line + "\n")
+        return json.dumps(fields) + "\n"
+    return line

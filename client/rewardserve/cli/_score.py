@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
-from rich.text import Text
 
 from rewardserve._client import RewardClient
-from rewardserve._errors import InputError, RewardServeError, ServerError, TruncationWarning
+from rewardserve._errors import ServerError
 from rewardserve._session import DEFAULT_TIMEOUT
-from rewardserve.cli._console import stderr, stdout
-from rewardserve.cli._jsonl import Reward, Row, open_output, read_rows, write_row
-from rewardserve.cli._server_options import Model, Timeout, TokenizerFile, Url
+from rewardserve.cli._console import progress_bar, stderr, stdout
+from rewardserve.cli._jsonl import STANDARD, Reward, Row, count_rows, encode_row, open_rows
+from rewardserve.cli._row_scores import score_batch, score_rows, truncation_told
+from rewardserve.cli._scored_file import ScoredFile
+from rewardserve.cli._server_options import Server, Timeout, takes_server
 
 __all__ = ["score"]
 
-_CHUNK = 256
-"""Texts scored at once: enough to fill the server's batches, few enough for the bar to move."""
 
-
+@takes_server
 def score(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to score.")] = None,
     input_file: Annotated[
@@ -34,89 +33,96 @@ def score(
     ] = None,
     output_file: Annotated[
         Path | None,
-        typer.Option("--output", help="JSONL file to write, each object with its `reward`. [default: stdout]"),
+        typer.Option(
+            "--output",
+            help="JSONL file to write, each object with its `reward`; one that was begun is gone on with. "
+            "[default: stdout]",
+        ),
     ] = None,
-    url: Url = "localhost:8001",
-    model: Model = "reward",
-    tokenizer: TokenizerFile = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Empty the output file first.")] = False,
+    *,
+    server: Server,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Score texts with a served reward model.
 
-    Texts come from the command line or from a JSONL file. Rewards are printed as a table for texts on a terminal, as
-    JSONL else: the input's objects with a field `reward` added.
+    Texts come from the command line or from a JSONL file of any size. Rewards are printed as a table for texts on a
+    terminal, as JSONL else: the input's objects with a field `reward` added. A run that was ended, however it was, goes
+    on where it stopped when the same command is given again.
     """
     if bool(texts) == (input_file is not None):
         raise typer.BadParameter("give either texts or --input FILE")
     if input_file and output_file and output_file.exists() and input_file.exists() and output_file.samefile(input_file):
         raise typer.BadParameter("--output must be another file than --input")
-    rows = (
-        read_rows(input_file) if input_file else [Row(f"text {i}", {"text": t}) for i, t in enumerate(texts or (), 1)]
-    )
-    with RewardClient(url, model=model, tokenizer=tokenizer, timeout=timeout) as client:
+    source = open_rows(input_file) if input_file else nullcontext(iter(_argument_rows(texts or ())))
+    with source as rows, RewardClient(**server.client_arguments(), timeout=timeout) as client:
         if texts and output_file is None and sys.stdout.isatty():
-            _print_scores(client, rows)
+            _print_scores(client, _argument_rows(texts))
+        elif output_file is None or output_file == STANDARD:
+            _score_rows(client, rows, _writer(sys.stdout), total=_count(input_file))
+        elif output_file.is_fifo() or output_file.is_char_device():
+            with output_file.open("w", encoding="utf-8") as stream:
+                _score_rows(client, rows, _writer(stream), total=_count(input_file))
         else:
-            with open_output(output_file) as output:
-                _score_rows(client, rows, output)
+            with ScoredFile.open(output_file, client.contract, overwrite=overwrite) as file:
+                done = file.resume(rows)
+                if done:
+                    stderr().print(f"{output_file}: {done:,} rows are done already")
+                scored = _score_rows(client, rows, file.write, done=done, total=_count(input_file))
+            if done and not scored:
+                stderr().print("nothing is left to score")
 
 
-def _score_rows(client: RewardClient, rows: Sequence[Row], output: TextIO) -> None:
-    """Writes every chunk as it comes, so that a failure loses nothing that was computed before."""
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = stderr()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("scoring", total=len(rows))
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            try:
-                rewards = _score_chunk(client, chunk)
-            except ServerError as error:
-                arrived = _arrived(chunk, error)
-                _write(output, *arrived)
-                done = start + len(arrived[0])
-                raise type(error)(f"{done} of {len(rows)} rewards are written; then: {error}") from error
-            _write(output, chunk, rewards)
-            progress.advance(task, len(chunk))
+def _argument_rows(texts: Sequence[str]) -> list[Row]:
+    return [Row(f"text {number}", {"text": text}) for number, text in enumerate(texts, start=1)]
+
+
+def _count(input_file: Path | None) -> int | None:
+    """How long the bar is, where one is shown: a look through the whole file takes seconds for a gigabyte."""
+    if input_file is None or not input_file.is_file() or not stderr().is_terminal:
+        return None
+    return count_rows(input_file)
+
+
+def _writer(stream: TextIO) -> Callable[[Row, Reward], None]:
+    def write(row: Row, reward: Reward) -> None:
+        stream.write(encode_row(row, reward, stream.encoding))
+        stream.flush()
+
+    return write
+
+
+def _score_rows(
+    client: RewardClient,
+    rows: Iterator[Row],
+    write: Callable[[Row, Reward], None],
+    *,
+    done: int = 0,
+    total: int | None,
+) -> int:
+    """Writes every reward as it comes, so that a failure loses none before it; gives how many it wrote."""
+    written = 0
+    with truncation_told(), progress_bar(MofNCompleteColumn()) as progress:
+        task = progress.add_task("scoring", total=total, completed=done)
+        try:
+            for row, reward in score_rows(client, rows):
+                write(row, reward)
+                written += 1
+                progress.advance(task)
+        except ServerError as error:
+            raise type(error)(f"{done + written} rewards are written; then: {error}") from error
+    return written
 
 
 def _print_scores(client: RewardClient, rows: Sequence[Row]) -> None:
     try:
-        stdout().print(_table(rows, _score_chunk(client, rows)))
+        with truncation_told():
+            rewards = score_batch(client, rows)
     except ServerError as error:
-        if (arrived := _arrived(rows, error))[0]:
-            stdout().print(_table(*arrived))
+        if error.partial is not None and len(kept := sorted(set(range(len(rows))) - set(error.missing))):
+            stdout().print(_table([rows[index] for index in kept], error.partial[kept].tolist()))
         raise
-
-
-def _write(output: TextIO, rows: Sequence[Row], rewards: Sequence[Reward]) -> None:
-    for row, reward in zip(rows, rewards, strict=True):
-        write_row(output, row, reward)
-    output.flush()
-
-
-def _arrived(rows: Sequence[Row], error: ServerError) -> tuple[list[Row], list[Reward]]:
-    """The rows that have a reward although their call failed, and their rewards."""
-    if error.partial is None:
-        return [], []
-    kept = sorted(set(range(len(rows))) - set(error.missing))
-    return [rows[index] for index in kept], error.partial[kept].tolist()
-
-
-def _score_chunk(client: RewardClient, rows: Sequence[Row]) -> list[Reward]:
-    """Scores some rows; errors and warnings name them as the user knows them."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", TruncationWarning)
-        try:
-            rewards: list[Reward] = client.score([row.text for row in rows]).tolist()
-        except InputError as error:
-            message = str(error).removeprefix(f"item {error.index}: ")
-            raise RewardServeError(f"{rows[error.index].where}: {message}") from error
-    span = f"{rows[0].where} to {rows[-1].where}" if len(rows) > 1 else rows[0].where
-    for warning in caught:
-        message = f" {warning.message} (counted from 0, of {span})"
-        stderr().print(Text.assemble(("warning:", "yellow"), message))
-    return rewards
+    stdout().print(_table(rows, rewards))
 
 
 def _table(rows: Sequence[Row], rewards: Sequence[Reward]) -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from rewardserve._contract import tokenizer_model
+from rewardserve._contract import text_model, tokenizer_model
 from rewardserve.cli._console import stderr, stdout
 from rewardserve.cli._extras import require
 
@@ -117,13 +117,14 @@ def serve(
 
 def _announce(server: TritonProcess, served: Iterable[str], *, tls: bool, admin: str) -> None:
     names = set(served)
-    models = sorted(names - {tokenizer_model(name) for name in names})
+    models = sorted(names - {companion(name) for name in names for companion in (tokenizer_model, text_model)})
     console = stdout()
     console.print(Text.assemble(("ready", "green"), f" (pid {server.pid}): {', '.join(models)}"))
     console.print(f"  gRPC     {server.grpc_url}{' (TLS)' if tls else ''}")
     console.print(f"  HTTP     {server.http_url}")
     console.print(f"  metrics  {server.metrics_url}")
     console.print(f"  admin    {admin}")
-    if models and not tls:
-        arguments = ["--url", server.grpc_url, "--model", models[0], "Is this text any good?"]
+    if models:
+        security = ["--tls-ca", "CA.pem"] if tls else []
+        arguments = ["--url", server.grpc_url, "--model", models[0], *security, "Is this text any good?"]
         console.print(f"try:\n  rewardserve score {shlex.join(arguments)}")

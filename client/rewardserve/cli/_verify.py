@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 from rich.text import Text
 
 from rewardserve._client import RewardClient
 from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._checkpoint_options import Base, CheckpointName, Tokenization, TokenizationOption, ValueHeadPrefix
-from rewardserve.cli._console import stderr, stdout
+from rewardserve.cli._console import progress_bar, stdout
 from rewardserve.cli._extras import require
-from rewardserve.cli._jsonl import read_rows
-from rewardserve.cli._server_options import Model, Timeout, Url
+from rewardserve.cli._jsonl import open_rows
+from rewardserve.cli._server_options import Server, Timeout, takes_server
 
 if TYPE_CHECKING:
     from rewardserve_export import Verification
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
+@takes_server
 def verify(
     checkpoint: CheckpointName,
     input_file: Annotated[
@@ -34,8 +35,8 @@ def verify(
             "--input", metavar="FILE", help="JSONL file of objects with a `text`. [default: six texts of ours]"
         ),
     ] = None,
-    url: Url = "localhost:8001",
-    model: Model = "reward",
+    *,
+    server: Server,
     timeout: Timeout = DEFAULT_TIMEOUT,
     tokenization: TokenizationOption = Tokenization.auto,
     base: Base = None,
@@ -48,8 +49,9 @@ def verify(
     one text at a time. Ends with exit code 1 if any of them disagrees.
     """
     package = require("rewardserve_export", "export")
-    texts = [row.text for row in read_rows(input_file)] if input_file else list(package.DEFAULT_TEXTS)
-    with RewardClient(url, model=model, timeout=timeout) as client, _progress(len(texts)) as progress:
+    texts = _read_texts(input_file) if input_file else list(package.DEFAULT_TEXTS)
+    client = RewardClient(**server.client_arguments(), timeout=timeout)
+    with client, progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("scoring with transformers", total=len(texts))
         found = package.verify(
             checkpoint,
@@ -63,14 +65,14 @@ def verify(
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(found), "agrees": found.agrees}, indent=2))
     else:
-        stdout().print(_table(found, model, checkpoint))
+        stdout().print(_table(found, server.model_name, checkpoint))
     if not found.agrees:
         raise typer.Exit(1)
 
 
-def _progress(total: int) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=stderr(), transient=True)
+def _read_texts(path: Path) -> list[str]:
+    with open_rows(path) as rows:
+        return [row.text for row in rows]
 
 
 def _table(found: Verification, model: str, checkpoint: str) -> Table:

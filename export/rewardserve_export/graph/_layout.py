@@ -31,6 +31,7 @@ class GraphLimits:
             what follows it.
         padded: Whether the backbone is run over padded rows, one a sequence, instead of the packed one.
         values: Whether the head's output at every token is an output, too.
+        identity: The reward contract's, added to every fingerprint.
     """
 
     vocab_size: int
@@ -39,6 +40,7 @@ class GraphLimits:
     bidirectional: bool = False
     padded: bool = False
     values: bool = False
+    identity: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,7 @@ def lay_out(
     ids = torch.where(in_vocabulary, raw_ids, 0)
     positions = tokens - segment_start + prefix_length
     own = _sum_ranges((ids + 1) * (positions + 1), start, end)
-    fingerprints = (own + spans.of_parent(own)) % FINGERPRINT_MODULUS
+    fingerprints = (own + spans.of_parent(own) + limits.identity) % FINGERPRINT_MODULUS
     return PackedLayout(
         input_ids=ids,
         position_ids=positions,

@@ -91,7 +91,7 @@ def check_parity(
 
     with Float32Arithmetic():
         expected = transformers_scorer(model, advance)(sequences)
-        eager = packed_scorer(eager_runner(model, limits), each_its_own_request)
+        eager = packed_scorer(eager_runner(model, limits), each_its_own_request, limits.identity)
         _require(expected, eager(sequences), sequences, "the packed model in PyTorch")
     advance()
     allowed = allowed_difference(expected)
@@ -100,7 +100,7 @@ def check_parity(
     results, largest = [], 0.0
     with exported_graph(graph, precision) as run:
         for name, compose in compositions.items():
-            scores = packed_scorer(rewards_of(run), compose)(sequences)
+            scores = packed_scorer(rewards_of(run), compose, limits.identity)(sequences)
             largest = max(largest, _require(expected, scores, sequences, f"the exported graph ({name})", allowed))
             results.append(scores)
             advance()

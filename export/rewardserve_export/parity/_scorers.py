@@ -107,17 +107,22 @@ def reduced_scorer(model: RewardModel, precision: Precision, progress: Callable[
     return score
 
 
-def packed_scorer(run: Runner, compose: Composition) -> Scorer:
+def packed_scorer(run: Runner, compose: Composition, identity: int = 0) -> Scorer:
     """A packed graph, its sequences composed into batches in a certain way.
 
     The scorer raises a ParityError where the graph's fingerprints aren't those of the sequences.
+
+    Args:
+        run: Runs the graph.
+        compose: Makes the batches.
+        identity: That the graph was traced with.
     """
 
     def score(sequences: Sequence[Tokens]) -> npt.NDArray[np.float32]:
         rewards: dict[int, Rewards] = {}
         for batch in compose(sequences):
             values, marks = run(_wire.graph_inputs([(request.input_ids, request.segments) for request in batch]))
-            expected = np.concatenate([request.fingerprints for request in batch])
+            expected = _wire.identified(np.concatenate([request.fingerprints for request in batch]), identity)
             if not np.array_equal(marks, expected):
                 raise ParityError("the graph's fingerprints aren't those of the tokens it was given")
             ends = np.cumsum([len(request.segments) for request in batch])[:-1]

@@ -1,7 +1,7 @@
 """From a graph to a Triton model repository."""
 
 from rewardserve_export.repository._config import STOCK_BACKENDS, Backend, contracts_in, read_config, reward_config
-from rewardserve_export.repository._files import stage_companion, stage_version
+from rewardserve_export.repository._files import stage_companions, stage_version
 from rewardserve_export.repository._publish import ModelDirectory, publish, staging
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "publish",
     "read_config",
     "reward_config",
-    "stage_companion",
+    "stage_companions",
     "stage_version",
     "staging",
 ]

@@ -18,6 +18,8 @@ __all__ = [
     "contracts_in",
     "read_config",
     "reward_config",
+    "scores_texts_of",
+    "text_config",
     "tokenizer_config",
     "write_config",
 ]
@@ -29,6 +31,9 @@ STOCK_BACKENDS: dict[str, Backend] = {"onnx": "onnxruntime", "torchscript": "pyt
 
 THREADS = "threads"
 """The parameter that the Python backend's `model.py` reads."""
+
+REWARD_MODEL = "reward_model"
+"""The parameter of a companion that scores texts: with which model."""
 
 QUEUE_DELAY_MICROSECONDS = 100
 """Long enough for requests sent at once to meet, and hardly anything to one that is alone; under load, requests wait
@@ -119,6 +124,30 @@ def tokenizer_config(name: str) -> Any:
         output=[pb.ModelOutput(name="tokenizer_json", data_type=pb.TYPE_STRING, dims=[1])],
         instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)],
     )
+
+
+def text_config(name: str, reward_model: str, contract: RewardContract) -> Any:
+    """The configuration of the companion model that scores texts.
+
+    Args:
+        name: Of the companion.
+        reward_model: What it scores with.
+        contract: Of the version to serve.
+    """
+    config = pb.ModelConfig(
+        name=name,
+        backend="python",
+        input=[pb.ModelInput(name="text", data_type=pb.TYPE_STRING, dims=[-1])],
+        output=[pb.ModelOutput(name=_wire.REWARDS, data_type=pb.TYPE_FP32, dims=[-1, *_label_dims(contract)])],
+        instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)],
+    )
+    config.parameters[REWARD_MODEL].string_value = reward_model
+    return config
+
+
+def scores_texts_of(config: Any, reward_model: str) -> bool:
+    """Whether a configuration is that of the companion which scores texts with a reward model."""
+    return REWARD_MODEL in config.parameters and config.parameters[REWARD_MODEL].string_value == reward_model
 
 
 def contracts_in(config: Any) -> dict[str, str]:

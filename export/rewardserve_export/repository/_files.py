@@ -1,4 +1,4 @@
-"""The files of one version of a model, and of the companion that hands out its tokenizer."""
+"""The files of one version of a model, and of its companions: one hands out its tokenizer, one scores texts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import shutil
 from pathlib import Path
 
 from rewardserve import _wire
-from rewardserve._contract import RewardContract, tokenizer_model
+from rewardserve._contract import RewardContract, text_model, tokenizer_model
 
 from rewardserve_export import runtime
-from rewardserve_export.repository._config import Backend, tokenizer_config, write_config
+from rewardserve_export.repository._config import Backend, text_config, tokenizer_config, write_config
 
-__all__ = ["stage_companion", "stage_version"]
+__all__ = ["stage_companions", "stage_version"]
 
 _HERE = Path(__file__).parent
 _RUNTIME = Path(runtime.__file__).parent
+_CLIENT = Path(_wire.__file__).parent
+_CLIENT_CORE = (
+    "_answers.py",
+    "_balance.py",
+    "_contract.py",
+    "_core.py",
+    "_errors.py",
+    "_identity.py",
+    "_packing.py",
+    "_prefixes.py",
+    "_tokenizer.py",
+    "_wire.py",
+)
+"""The client's modules without I/O: what turns texts into requests and answers into rewards."""
 _ENGINES = {
     "model.onnx": ("onnx_engine.py",),
     "model.pt": ("torch_engine.py", "torch_operators.py", "torch_kernels.py", "kernels.cpp"),
@@ -36,10 +50,30 @@ def stage_version(directory: Path, backend: Backend, contract: RewardContract, t
                     shutil.copyfile(_RUNTIME / name, directory / name)
 
 
-def stage_companion(staged: Path, name: str, tokenizer: bytes, sha256: str) -> None:
-    """Writes the model that hands out tokenizers."""
+def stage_companions(staged: Path, name: str, version: str, contract: RewardContract, tokenizer: bytes) -> None:
+    """Writes the models that hand out tokenizers and score texts.
+
+    Args:
+        staged: Where to.
+        name: Of the reward model.
+        version: Of the reward model, and of the one that scores texts with it.
+        contract: Of that version.
+        tokenizer: Its `tokenizer.json`.
+    """
     companion = staged / tokenizer_model(name)
     (companion / "1").mkdir(parents=True)
     write_config(tokenizer_config(companion.name), companion / "config.pbtxt")
     shutil.copyfile(_HERE / "tokenizer_backend" / "model.py", companion / "1" / "model.py")
-    (companion / "1" / f"{sha256}.json").write_bytes(tokenizer)
+    (companion / "1" / f"{contract.tokenization.tokenizer_sha256}.json").write_bytes(tokenizer)
+
+    text = staged / text_model(name)
+    directory = text / version
+    (directory / "rewardserve").mkdir(parents=True)
+    write_config(text_config(text.name, name, contract), text / "config.pbtxt")
+    (directory / "contract.json").write_text(contract.to_json())
+    (directory / "tokenizer.json").write_bytes(tokenizer)
+    for file in ("model.py", "scorer.py"):
+        shutil.copyfile(_HERE / "text_backend" / file, directory / file)
+    (directory / "rewardserve" / "__init__.py").write_text('"""The part of rewardserve that this model needs."""\n')
+    for file in _CLIENT_CORE:
+        shutil.copyfile(_CLIENT / file, directory / "rewardserve" / file)

@@ -12,13 +12,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rewardserve._contract import tokenizer_model
+from rewardserve._contract import text_model, tokenizer_model
 from rewardserve._errors import ExportError
 
 from rewardserve_export.repository._config import (
     Backend,
     contracts_in,
     read_config,
+    scores_texts_of,
     tokenizer_config,
     write_config,
 )
@@ -44,20 +45,21 @@ class ModelDirectory:
         self.name = name
         self.path = self.repository / name
         self.companion = self.repository / tokenizer_model(name)
+        self.text = self.repository / text_model(name)
         self.config_file = self.path / "config.pbtxt"
 
     def next_version(self) -> str:
         """One more than the highest version there is."""
-        entries = self.path.iterdir() if self.path.is_dir() else ()
+        entries = [entry for path in (self.path, self.text) if path.is_dir() for entry in path.iterdir()]
         return str(1 + max((int(entry.name) for entry in entries if entry.name.isdecimal()), default=0))
 
     def published_contracts(self, backend: Backend) -> dict[str, str]:
         """The contracts of the versions that are there already.
 
         Raises:
-            ExportError: The directory, or the companion's, holds something else than versions for this backend.
+            ExportError: The directory, or a companion's, holds something else than versions for this backend.
         """
-        self._check_companion()
+        self._check_companions()
         if not self.path.exists():
             return {}
         config = read_config(self.config_file)
@@ -71,14 +73,16 @@ class ModelDirectory:
             )
         return {version: text for version, text in contracts.items() if (self.path / version).is_dir()}
 
-    def _check_companion(self) -> None:
-        if not self.companion.exists():
-            return
-        if read_config(self.companion / "config.pbtxt") != tokenizer_config(self.companion.name):
-            raise ExportError(
-                f"{self.companion} is another model, but its name is needed for the one that hands out tokenizers. "
-                "Remedy: use another --name, or remove it"
-            )
+    def _check_companions(self) -> None:
+        for path, task, is_ours in (
+            (self.companion, "hands out tokenizers", lambda config: config == tokenizer_config(self.companion.name)),
+            (self.text, "scores texts", lambda config: scores_texts_of(config, self.name)),
+        ):
+            if path.exists() and not is_ours(read_config(path / "config.pbtxt")):
+                raise ExportError(
+                    f"{path} is another model, but its name is needed for the one that {task}. "
+                    "Remedy: use another --name, or remove it"
+                )
 
 
 @contextmanager
@@ -107,10 +111,10 @@ def staging(repository: Path) -> Iterator[Path]:
 
 
 def publish(staged: Path, model: ModelDirectory, version: str, config: Any) -> Path:
-    """Moves a staged version, its companion and its configuration into the repository.
+    """Moves a staged version, its companions and its configuration into the repository.
 
     Args:
-        staged: Holds `<name>/<version>/` and `<name>_tokenizer/`, complete but for the model's config.pbtxt.
+        staged: Holds `<name>/<version>/` and the companions, complete but for the model's config.pbtxt.
         model: Where to.
         version: Of the staged version.
         config: The model's configuration, with the contracts of all versions.
@@ -148,7 +152,8 @@ def _moves(staged: Path, model: ModelDirectory, version: str) -> Iterator[tuple[
     """What to move where, in an order in which every state between is one that Triton and clients can live with.
 
     The tokenizer comes before the contract that names it; a new configuration holds the contracts of all versions, so
-    it may come before the version itself; the version, which makes Triton load it, comes last.
+    it may come before the version itself; the version, which makes Triton load it, comes later, and last the one that
+    scores texts with it.
     """
     companion = staged / model.companion.name
     if not model.companion.exists():
@@ -157,11 +162,13 @@ def _moves(staged: Path, model: ModelDirectory, version: str) -> Iterator[tuple[
         for file in (companion / "1").glob("*.json"):
             if not (model.companion / "1" / file.name).exists():
                 yield file, model.companion / "1" / file.name
-    if not model.path.exists():
-        yield staged / model.name, model.path
-    else:
-        yield staged / model.name / "config.pbtxt", model.config_file
-        yield staged / model.name / version, model.path / version
+    for target in (model.path, model.text):
+        source = staged / target.name
+        if not target.exists():
+            yield source, target
+        else:
+            yield source / "config.pbtxt", target / "config.pbtxt"
+            yield source / version, target / version
 
 
 @contextmanager

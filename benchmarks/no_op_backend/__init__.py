@@ -1,0 +1,1 @@
+"""A model of the Python backend that computes nothing."""

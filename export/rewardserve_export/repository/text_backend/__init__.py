@@ -1,0 +1,1 @@
+"""The files of the companion model that scores texts, copied into the model repository."""

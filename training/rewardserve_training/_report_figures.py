@@ -170,11 +170,10 @@ def _title(axes: Axes, text: str) -> None:
 def _figure(height: float) -> Figure:
     # A figure of its own, without pyplot: no global state, no display.
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(11, height), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)  # type: ignore[union-attr]
-    return figure
+    return Figure(figsize=(11, height), layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
 
 
-def _percent(value: float, _: int | None = None) -> str:
+def _percent(value: float, _: object = None) -> str:
     return f"{100 * value:.0f}%"

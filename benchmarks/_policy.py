@@ -47,7 +47,7 @@ def policy(setup: Setup) -> dict[str, Any]:
             seconds = time.monotonic() - started
             after = _mean(_sampled(model, tokenizer, held_out, client))
     if setup.plots is not None:
-        title = f"GRPO on the rewards of {setup.checkpoint.name}: {_COMPLETIONS} completions of one prompt a step"
+        title = f"GRPO on served rewards, {_COMPLETIONS} completions of one prompt a step"
         plot_rewards(curve, (before["mean"], after["mean"]), title, setup.plots / "policy.png")
     return {
         "what": (

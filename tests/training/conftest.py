@@ -42,6 +42,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """All weights, in float32, saved with normalisation."""
     output = tmp_path_factory.mktemp("trained") / "model"
-    summary = train(base, train_options(data, output, normalize=True, max_steps=40))
+    summary = train(base, train_options(data, output, normalize=True, max_steps=40, eval_steps=20))
     assert summary is not None
     return Trained(summary=summary, path=output)

@@ -38,6 +38,7 @@ def test_rows(base: Path, tmp_path: Path, row: dict[str, Any], field: str | None
         train(base, options)
     assert (caught.value.line, caught.value.field) == (3, field)
     assert str(file) in str(caught.value)
+    assert not (tmp_path / "model").exists()  # the same command works once the row is right
     assert "Remedy" in str(caught.value)
 
 

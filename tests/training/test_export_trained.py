@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from rewardserve import CheckpointError, Normalization, RewardClient
-from rewardserve_export import ExportOptions, export, inspect_checkpoint
+from rewardserve_export import ExportOptions, checkpoint_scorer, export, inspect_checkpoint
 from rewardserve_server import ServeOptions, TritonProcess
 from rewardserve_training import train
-from support.checkpoints import save_tokenizer
+from support import checkpoints
+from support.chat_templates import TEMPLATES, save_chat_template
 from support.training import read_lines, train_options
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -77,8 +78,24 @@ def test_openrlhf_format(base: Path, data: Path, tmp_path: Path) -> None:
     assert summary.tokenization.forced_last_id == 1
 
 
+def test_conversations_score_the_same_from_the_checkpoint(data: Path, tmp_path: Path) -> None:
+    """With BOS from the tokenizer for texts and from the template for conversations."""
+    base = checkpoints.save_huggingface(tmp_path / "base", bos=True)
+    save_chat_template(base, TEMPLATES["llama3"])
+    output = tmp_path / "model"
+    summary = train(base, train_options(data, output, chat=True, tokenization="trl", max_steps=2, lora_rank=2))
+    assert summary is not None
+    assert summary.tokenization.adds_bos
+    prompts, responses, rewards = expected(output, data)
+    chats = [
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
+    np.testing.assert_allclose(checkpoint_scorer(output).score_chat(chats), rewards, atol=TOLERANCE)
+
+
 def test_another_tokenizer_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
     train(base, train_options(data, tmp_path / "model", max_steps=1))
-    save_tokenizer(tmp_path / "model", bos=True)
+    checkpoints.save_tokenizer(tmp_path / "model", bos=True)
     with pytest.raises(CheckpointError, match=r"was trained with the tokenizer of sha256"):
         export(tmp_path / "model", ExportOptions(repository=tmp_path / "repository"))

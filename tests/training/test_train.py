@@ -31,6 +31,9 @@ def test_the_loss_falls_and_held_out_pairs_are_ranked(trained: Trained) -> None:
     assert accuracy is not None
     assert accuracy.rows == 24
     assert accuracy.accuracy > 0.75
+    while_training = [entry for entry in read_lines(trained.path / "training_log.jsonl") if "eval_loss" in entry]
+    assert [entry["step"] for entry in while_training] == [20, 40]
+    assert while_training[-1]["eval_accuracy"] == pytest.approx(accuracy.accuracy)
 
 
 def test_evaluation_file_holds_every_pair(trained: Trained) -> None:

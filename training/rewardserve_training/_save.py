@@ -22,13 +22,14 @@ def save_model(
     directory: Path,
     model: PreTrainedModel,
     weights: Mapping[str, Tensor],
+    tokenizer: Any,
     rules: Tokenization,
     *,
     save_format: SaveFormat,
     normalize: bool,
     evaluation: TrainEvaluation | None,
 ) -> None:
-    """Writes a checkpoint; the tokenizer is there already.
+    """Writes a checkpoint.
 
     The weights come last: if they were there before config and rules, a run that ends in between would leave a
     checkpoint that exports with other rules than it was trained with.
@@ -37,6 +38,7 @@ def save_model(
         directory: Where to.
         model: For its configuration and class.
         weights: Its state dict, whole, on any device.
+        tokenizer: As the training used it.
         rules: How text became tokens.
         save_format: `openrlhf` has the same tensors as `hf`, and what OpenRLHF's loader reads in config.json.
         normalize: Whether rewards are normalised when they are served.
@@ -50,6 +52,7 @@ def save_model(
     staged = directory / ".saving"
     with quiet():
         model.save_pretrained(staged, state_dict=dict(weights))
+    tokenizer.save_pretrained(staged)
     write_trained_tokenization(staged, rules)
     file = staged / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | extra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -92,12 +93,10 @@ def train(
     check_plotting()  # the report comes last
     config = reward_config(options)
     checkpoint = open_base(source)
-    with config.main_process_first(desc="preparing"):
-        if config.process_index == 0:
-            check_output(options)
-            options.output.mkdir(parents=True, exist_ok=True)
-            load_tokenizer(checkpoint).save_pretrained(options.output)
-    rules, encoder = _tokenization(checkpoint, options)
+    if config.process_index == 0:
+        check_output(options)
+    tokenizer = load_tokenizer(checkpoint)
+    rules, encoder = _tokenization(checkpoint, tokenizer, options)
     pairs = read_pairs(options, encoder, rules)
     base = load_base(checkpoint, init_value_head=options.init_value_head)
     if config.process_index == 0:
@@ -105,7 +104,7 @@ def train(
         notice(f"value head {base.head}")
         if pairs.too_long:
             notice(f"{pairs.too_long} pairs left out: a sequence has more than {rules.max_length} tokens")
-    trainer = _trainer(base, checkpoint, options, config, pairs)
+    trainer = _trainer(base, tokenizer, options, config, pairs)
     trained = sum(parameter.numel() for parameter in base.model.parameters() if parameter.requires_grad)
     resumed = last_checkpoint(options.output) if options.resume else None
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
@@ -131,32 +130,30 @@ def train(
     )
 
 
-def _tokenization(checkpoint: Checkpoint, options: TrainOptions) -> tuple[Tokenization, Encoder]:
-    """The rules to train by, with the tokenizer as it was saved: `export` finds that one, to the byte."""
-    tokenizer = read_tokenizer(options.output)
-    saved = replace(checkpoint, tokenizer=tokenizer)
+def _tokenization(checkpoint: Checkpoint, tokenizer: Any, options: TrainOptions) -> tuple[Tokenization, Encoder]:
+    """The rules to train by, with the tokenizer as it will be saved: `export` finds that one, to the byte."""
+    with tempfile.TemporaryDirectory() as directory:
+        tokenizer.save_pretrained(directory)
+        saved = replace(checkpoint, tokenizer=read_tokenizer(Path(directory)))
     preset: TokenizationPreset = options.tokenization
     new_head = options.init_value_head or not checkpoint.head.trained
     if preset == "auto" and new_head and checkpoint.trained_tokenization is None:
         preset = "openrlhf" if options.save_format == "openrlhf" else "trl"
     max_length = min(options.max_length, checkpoint.positions or options.max_length)
     rules = tokenization_of(saved, max_length, "error", preset)
-    return rules, Encoder(Tokenizer.from_str(tokenizer.content.decode()), rules)
+    return rules, Encoder(Tokenizer.from_str(saved.tokenizer.content.decode()), rules)
 
 
 def _begin(source: str | Path, options: TrainOptions, pairs: PairSet) -> None:
+    options.output.mkdir(parents=True, exist_ok=True)
     counts = {"train": len(pairs.train), "evaluation": len(pairs.evaluation), "too_long": pairs.too_long}
     write_run(options.output, describe_run(source, options, pairs.digest(), counts), resumed=options.resume)
 
 
-def _trainer(
-    base: Base, checkpoint: Checkpoint, options: TrainOptions, config: RewardConfig, pairs: PairSet
-) -> RewardTrainer:
+def _trainer(base: Base, tokenizer: Any, options: TrainOptions, config: RewardConfig, pairs: PairSet) -> RewardTrainer:
     if options.train_layers is not None:
         freeze(base.model, options.train_layers)
-    trainer = reward_trainer(
-        base.model, load_tokenizer(checkpoint), config, pairs.train, pairs.evaluation, options.lora_rank
-    )
+    trainer = reward_trainer(base.model, tokenizer, config, pairs.train, pairs.evaluation, options.lora_rank)
     _check_launch(trainer, options)
     return trainer
 
@@ -200,6 +197,7 @@ def _finish(
             options.output,
             plain,
             weights,
+            trainer.processing_class,
             rules,
             save_format=options.save_format,
             normalize=options.normalize,

@@ -29,7 +29,7 @@ app = typer.Typer(
     help="""Serve RLHF reward models from Triton, with the score they had in training.
 
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
-texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs,
+texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs.
 `verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs, `gateway`
 serves trainers that call a reward model over HTTP.
 """,

@@ -6,17 +6,18 @@ import dataclasses
 import json
 from pathlib import Path
 
-from rewardserve._contract import FORMAT, Tokenization
+from rewardserve._contract import Tokenization
 from rewardserve._errors import CheckpointError
 
 __all__ = ["TOKENIZATION_FILE", "read_trained_tokenization", "write_trained_tokenization"]
 
 TOKENIZATION_FILE = "reward_contract.json"
+_FORMAT = 1
 
 
 def write_trained_tokenization(directory: Path, tokenization: Tokenization) -> None:
     """Writes the rules that a reward model was trained with beside its weights."""
-    document = {"format": FORMAT, "tokenization": dataclasses.asdict(tokenization)}
+    document = {"format": _FORMAT, "tokenization": dataclasses.asdict(tokenization)}
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (directory / TOKENIZATION_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -32,9 +33,9 @@ def read_trained_tokenization(directory: Path) -> Tokenization | None:
         return None
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
+        if document["format"] != _FORMAT:
             raise CheckpointError(
-                f"{file} has format {document['format']}, this version reads format {FORMAT}. "
+                f"{file} has format {document['format']}, this version reads format {_FORMAT}. "
                 "Remedy: use the rewardserve version that trained it"
             )
         return Tokenization(**document["tokenization"])

@@ -48,8 +48,8 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "export-memory": export_memory,
     "faults": faults,
     "training": training,
-    "gpu": gpu,
     "policy": policy,
+    "gpu": gpu,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
     "serving": serving_tables,
@@ -84,7 +84,6 @@ def main() -> None:
         runs=arguments.runs,
         plots=arguments.plots,
         size=arguments.size,
-        policy=arguments.policy,
     )
     failed: dict[str, str] = {}
     with Setup.made(settings) as setup:
@@ -134,12 +133,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plots", type=Path, help="a directory for plots")
     parser.add_argument(
         "--size", choices=list(SIZES), help="of the model of `gpu`; by default 8b, or tiny where there is no GPU"
-    )
-    parser.add_argument(
-        "--policy",
-        type=Path,
-        metavar="DIR",
-        help="a small language model with a chat template, which `policy` trains on the rewards of --checkpoint",
     )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(BENCHMARKS))

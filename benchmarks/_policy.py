@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from benchmarks._plots import plot_rewards
 from benchmarks._setup import MODEL, Setup, say
+from benchmarks._training import smollm2
 
 if TYPE_CHECKING:
     from rewardserve import RewardClient
@@ -26,13 +28,14 @@ _LAYERS = 6
 
 
 def policy(setup: Setup) -> dict[str, Any]:
-    """Serves --checkpoint and trains --policy on its rewards, with TRL's GRPOTrainer."""
+    """Serves --checkpoint and trains SmolLM2-135M-Instruct on its rewards, with TRL's GRPOTrainer."""
     from rewardserve import RewardClient
     from rewardserve_server import ServeOptions, TritonProcess
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    model = AutoModelForCausalLM.from_pretrained(setup.policy)
-    tokenizer = AutoTokenizer.from_pretrained(setup.policy, padding_side="left")
+    directory = smollm2()
+    model = AutoModelForCausalLM.from_pretrained(directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     prompts = _prompts()
     held_out, train = prompts[:_HELD_OUT], prompts[_HELD_OUT:]
     options = ServeOptions(repository=setup.repository, grpc_port=0, http_port=0, metrics_port=0)
@@ -43,7 +46,7 @@ def policy(setup: Setup) -> dict[str, Any]:
             before = _mean(_sampled(model, tokenizer, held_out, client))
             say(f"policy: held-out prompts before {before['mean']:.3f}")
             started = time.monotonic()
-            curve = _trained(model, tokenizer, train, client, setup.scratch / "policy")
+            curve = _trained(model, tokenizer, train, client)
             seconds = time.monotonic() - started
             after = _mean(_sampled(model, tokenizer, held_out, client))
     if setup.plots is not None:
@@ -51,10 +54,10 @@ def policy(setup: Setup) -> dict[str, Any]:
         plot_rewards(curve, (before["mean"], after["mean"]), title, setup.plots / "policy.png")
     return {
         "what": (
-            f"GRPOTrainer with RewardFunction: {_STEPS} steps, {_COMPLETIONS} completions of one prompt each, at most "
-            f"{_TOKENS} tokens; the last {_LAYERS} layers are trained in bf16, by AdamW at {_LEARNING_RATE}. held_out: "
-            f"{_SAMPLES} completions of each of {_HELD_OUT} prompts that GRPO doesn't train on, before and after, mean "
-            "reward and its standard error"
+            f"SmolLM2-135M-Instruct, trained by GRPOTrainer with RewardFunction: {_STEPS} steps, {_COMPLETIONS} "
+            f"completions of one prompt each, at most {_TOKENS} tokens; the last {_LAYERS} layers in bf16, by AdamW at "
+            f"{_LEARNING_RATE}. held_out: {_SAMPLES} completions of each of {_HELD_OUT} prompts that it isn't trained "
+            "on, before and after, mean reward and its standard error"
         ),
         "held_out": {"before": before, "after": after},
         "first_ten_steps": float(np.mean(curve[:10])),
@@ -89,7 +92,7 @@ def _mean(rewards: npt.NDArray[np.float32]) -> dict[str, float]:
     return {"mean": float(rewards.mean()), "standard_error": float(rewards.std(ddof=1) / np.sqrt(rewards.size))}
 
 
-def _trained(model: Any, tokenizer: Any, prompts: list[Any], client: RewardClient, directory: Path) -> list[float]:
+def _trained(model: Any, tokenizer: Any, prompts: list[Any], client: RewardClient) -> list[float]:
     """Trains the policy in place; the mean reward of each step."""
     import torch
     from datasets import Dataset
@@ -106,7 +109,7 @@ def _trained(model: Any, tokenizer: Any, prompts: list[Any], client: RewardClien
         reward_funcs=[reward],
         train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
         args=GRPOConfig(
-            output_dir=str(directory),
+            output_dir=tempfile.gettempdir(),  # nothing is saved
             max_steps=_STEPS,
             per_device_train_batch_size=_COMPLETIONS,
             num_generations=_COMPLETIONS,

@@ -46,7 +46,6 @@ class Settings:
         runs: Rounds in which servers take turns.
         plots: Directory for plots, or None.
         size: Of the model of `gpu`; None takes one that suits the machine.
-        policy: Directory of the language model of `policy`, or None.
     """
 
     checkpoint: Path
@@ -57,7 +56,6 @@ class Settings:
     runs: int
     plots: Path | None
     size: str | None
-    policy: Path | None
 
 
 class Setup:
@@ -127,18 +125,6 @@ class Setup:
     def size(self) -> str | None:
         """Size of the model of `gpu`, or None for one that suits the machine."""
         return self._settings.size
-
-    @property
-    def policy(self) -> Path:
-        """Directory of the language model that `policy` trains."""
-        if self._settings.policy is None:
-            raise BenchmarkError("no policy to train. Remedy: --policy DIR, a language model with a chat template")
-        return self._settings.policy
-
-    @property
-    def scratch(self) -> Path:
-        """For files that are removed in the end."""
-        return self._scratch
 
     @cached_property
     def repository(self) -> Path:

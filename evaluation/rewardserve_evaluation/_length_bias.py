@@ -37,6 +37,14 @@ class Share:
         """Wilson's; of no pairs all of [0, 1]."""
         return wilson_interval(self.hits, self.count) if self.count else (0.0, 1.0)
 
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Of a table's row: pairs, share, interval."""
+        if not self.count:
+            return "0", "", ""
+        low, high = self.interval
+        return f"{self.count:,}", f"{self.value:.1%}", f"{low:.1%} to {high:.1%}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LengthBias:

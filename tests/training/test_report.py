@@ -105,6 +105,13 @@ def test_without_evaluation_there_are_curves(base: Path, data: Path, tmp_path: P
     assert "script" not in page.tags
 
 
+def test_a_training_that_diverged_is_said(base: Path, data: Path, tmp_path: Path) -> None:
+    train(base, train_options(data, tmp_path / "model", learning_rate=1e30, max_steps=3))
+    page = Page(tmp_path / "model" / "report.html")
+    assert len(page.sources) == 1
+    assert "rewards aren't finite: the training diverged" in page.text
+
+
 def test_the_command_prints_it(base: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "model"
     arguments = ["train", base, "--data", data, "--output", output, "--max-steps", 2, "--eval-steps", 1]

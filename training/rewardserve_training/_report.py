@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -42,6 +43,10 @@ def write_report(
         history: The trainer's log.
         evaluation: Of the saved model; None leaves the curves alone.
     """
+    nothing = "No evaluation was asked for: there are no rewards to show."
+    if evaluation is not None and not math.isfinite(evaluation.mean):
+        nothing = "The saved model's rewards aren't finite: the training diverged. A lower learning rate may help."
+        evaluation = None
     # Browsers and mail programs open it: what comes from data and options is escaped.
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
         files("rewardserve_training").joinpath("report.html").read_text(encoding="utf-8")
@@ -56,6 +61,7 @@ def write_report(
         lengths=data_uri(lengths(evaluation.rewards, evaluation.length_bias)) if evaluation is not None else None,
         findings=evaluation.length_bias.findings() if evaluation is not None else (),
         shares=_shares(evaluation) if evaluation is not None else (),
+        nothing=nothing,
         options=run["options"],
         versions=run["versions"],
     )
@@ -88,13 +94,8 @@ def _tiles(
     return tiles
 
 
-def _shares(evaluation: TrainEvaluation) -> list[tuple[str, str, str, str]]:
+def _shares(evaluation: TrainEvaluation) -> list[tuple[str, ...]]:
     """Rows of the table: what, of how many pairs, share, interval."""
     accuracy = Share(count=evaluation.accuracy.rows, hits=evaluation.accuracy.correct)
     rows = {"accuracy, all pairs": accuracy, **evaluation.length_bias.shares}
-    return [(name, f"{share.count:,}", *_cells(share)) for name, share in rows.items()]
-
-
-def _cells(share: Share) -> tuple[str, str]:
-    low, high = share.interval
-    return (f"{share.value:.1%}", f"{low:.1%} to {high:.1%}") if share.count else ("none", "")
+    return [(name, *share.cells) for name, share in rows.items()]

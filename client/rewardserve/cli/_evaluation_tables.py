@@ -37,10 +37,7 @@ def length_table(bias: LengthBias) -> Table:
     for heading in ("pairs", "share", "95% interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, share in bias.shares.items():
-        low, high = share.interval
-        table.add_row(
-            name, f"{share.count:,}", *((f"{share.value:.1%}", f"{low:.1%} to {high:.1%}") if share.count else ())
-        )
+        table.add_row(name, *share.cells)
     return table
 
 

@@ -29,6 +29,7 @@ from benchmarks._machine import hardware, today, versions
 from benchmarks._overhead import overhead
 from benchmarks._pair_decisions import pair_decisions
 from benchmarks._parity import parity
+from benchmarks._policy import policy
 from benchmarks._serving import serving
 from benchmarks._serving_table import serving_tables
 from benchmarks._setup import Settings, Setup
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "export-memory": export_memory,
     "faults": faults,
     "training": training,
+    "policy": policy,
     "gpu": gpu,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {

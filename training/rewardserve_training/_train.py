@@ -11,7 +11,7 @@ from typing import Any
 
 from rewardserve import Tokenization
 from rewardserve._tokenizer import Encoder
-from rewardserve_evaluation import Accuracy
+from rewardserve_evaluation import Accuracy, LengthBias, check_plotting
 from rewardserve_export import TokenizationPreset
 from rewardserve_export._tokenization import tokenization_of
 from rewardserve_export.checkpoint import Checkpoint, read_tokenizer
@@ -24,7 +24,8 @@ from rewardserve_training._evaluation import TrainEvaluation, evaluate_pairs, wr
 from rewardserve_training._options import TrainOptions
 from rewardserve_training._pairs import PairSet, read_pairs
 from rewardserve_training._progress import ProgressCallback, TrainProgress
-from rewardserve_training._run import check_output, describe_run, write_log, write_run
+from rewardserve_training._report import write_report
+from rewardserve_training._run import check_output, describe_run, read_run, write_log, write_run
 from rewardserve_training._save import save_model
 from rewardserve_training._trainer import freeze, last_checkpoint, reward_config, reward_trainer
 
@@ -45,6 +46,7 @@ class TrainSummary:
         trained_parameters: Numbers that were trained.
         parameters: Numbers in the model.
         accuracy: On the evaluation set; None without one.
+        length_bias: What the rewards there have to do with lengths.
         mean: Of the evaluation's rewards, as the head gives them.
         std: Their standard deviation.
         tokenization: How text became tokens.
@@ -60,6 +62,7 @@ class TrainSummary:
     trained_parameters: int
     parameters: int
     accuracy: Accuracy | None
+    length_bias: LengthBias | None
     mean: float | None
     std: float | None
     tokenization: Tokenization
@@ -87,10 +90,12 @@ def train(
 
     Raises:
         CheckpointError: The base can't be read.
+        MissingExtraError: matplotlib, which draws the report, isn't installed.
         PreferencesError: A row of the data is wrong.
         TrainingError: Options and base, machine, or an earlier run contradict each other.
     """
     started = time.monotonic()
+    check_plotting()  # the report comes last
     config = reward_config(options)
     checkpoint = open_base(source)
     if config.process_index == 0:
@@ -111,6 +116,7 @@ def train(
     evaluation = _finish(trainer, options, pairs, rules)
     if config.process_index != 0:
         return None
+    write_report(options.output, read_run(options.output), trainer.state.log_history, evaluation)
     return TrainSummary(
         path=options.output,
         head=base.head,
@@ -121,6 +127,7 @@ def train(
         trained_parameters=trained,
         parameters=base.model.num_parameters(),
         accuracy=evaluation.accuracy if evaluation else None,
+        length_bias=evaluation.length_bias if evaluation else None,
         mean=evaluation.mean if evaluation else None,
         std=evaluation.std if evaluation else None,
         tokenization=rules,

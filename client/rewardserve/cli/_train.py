@@ -15,6 +15,7 @@ from rich.text import Text
 
 from rewardserve.cli._checkpoint_options import Tokenization
 from rewardserve.cli._console import details, progress_bar, stderr, stdout
+from rewardserve.cli._evaluation_tables import length_table
 from rewardserve.cli._extras import require
 from rewardserve.cli._scored_text import scored_text
 
@@ -211,7 +212,12 @@ def train(
         return
     console = stdout()
     console.print(_table(summary))
+    if summary.length_bias is not None:
+        console.print(length_table(summary.length_bias))
+        for finding in summary.length_bias.findings():
+            console.print(finding)
     console.print(Text.assemble(("saved", "green"), f" {summary.path}"))
+    console.print(Text.assemble(("report", "green"), f" {summary.path / package.REPORT_FILE}"))
     console.print(f"next: rewardserve export {shlex.quote(str(summary.path))} --repository model_repository")
 
 

@@ -13,6 +13,7 @@ from rewardserve.cli._evaluate import evaluate
 from rewardserve.cli._export import export
 from rewardserve.cli._gateway import gateway
 from rewardserve.cli._inspect import inspect
+from rewardserve.cli._plan import plan
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
 from rewardserve.cli._verify import verify
@@ -29,10 +30,12 @@ app = typer.Typer(
 
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
 texts, from here or from Python with `rewardserve.RewardClient`. `verify` compares a running server with the checkpoint,
+`plan` says how large a server has to be,
 `evaluate` measures accuracy on preference pairs, `gateway` serves trainers that call a reward model over HTTP.
 """,
 )
 app.command()(inspect)
+app.command()(plan)
 app.command()(export)
 app.command()(serve)
 app.command()(score)

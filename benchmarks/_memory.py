@@ -17,12 +17,12 @@ __all__ = ["memory"]
 MAX_LENGTH = 2048
 RUNS_OF = (2048, 4096, 8192)
 """Tokens of a run."""
-_EVERY = 0.02
+_EVERY = 0.05
 """Seconds between two looks at the memory."""
 
 
 def memory(setup: Setup) -> dict[str, Any]:
-    """The proportional set size (PSS) of a server's processes, idle and while it computes its largest run."""
+    """Memory of a server's processes, idle and while it computes its largest run."""
     tiny = save_peers_llama(
         KEPT / "tiny-llama", hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
     )
@@ -30,8 +30,9 @@ def memory(setup: Setup) -> dict[str, Any]:
     return {
         "what": (
             "ONNX in float32 on the Python backend, on a CPU. A new server for each row, asked for one run of so many "
-            f"tokens: a prompt of {MAX_LENGTH // 2} tokens and as many continuations of it. `measured`: PSS of all of "
-            f"the server's processes, largest of samples every {_EVERY} s; `estimated`: by `rewardserve plan`"
+            f"tokens: a prompt of {MAX_LENGTH // 2} tokens and as many continuations of it. `measured`: pages of all "
+            "of the server's processes, those of a file once (as a container's are counted, whatever else the machine "
+            f"runs), largest of samples every {_EVERY} s; `estimated`: by `rewardserve plan`"
         ),
         "models": {model.name: _model(model) for model in models},
     }
@@ -71,20 +72,42 @@ def _measured(repository: Path, tokens: int) -> tuple[int, int]:
     with TritonProcess(options) as server:
         server.wait_until_ready()
         tree = ProcessTree(server.pid)
-        idle = tree.memory()
+        idle = _resident(tree)
         with _peak(tree) as peak:
             _score_one_run(server.grpc_url, tokens)
     return idle, max(peak)
 
 
+def _resident(tree: ProcessTree) -> int:
+    """Bytes of anonymous pages, and of the pages of each file once. PSS would also divide by other servers' processes."""
+    anonymous, files = 0, dict[tuple[str, str], int]()
+    for pid in tree.pids():
+        mapping, resident = ("", ""), 0
+        try:
+            lines = Path(f"/proc/{pid}/smaps").read_text().splitlines()
+        except OSError:  # ended meanwhile
+            continue
+        for line in lines:
+            name, *values = line.split(maxsplit=5)
+            if not name.endswith(":"):  # the head of a mapping: addresses, rights, offset, device, inode, path
+                mapping = (values[-1], values[1])
+            elif name == "Rss:":
+                resident = 1024 * int(values[0])
+            elif name == "Anonymous:":
+                private = 1024 * int(values[0])
+                anonymous += private
+                files[mapping] = max(files.get(mapping, 0), resident - private)
+    return anonymous + sum(files.values())
+
+
 @contextmanager
 def _peak(tree: ProcessTree) -> Iterator[list[int]]:
     """Bytes, sampled while the block runs."""
-    samples, done = [tree.memory()], threading.Event()
+    samples, done = [_resident(tree)], threading.Event()
 
     def sample() -> None:
         while not done.wait(_EVERY):
-            samples.append(tree.memory())
+            samples.append(_resident(tree))
 
     thread = threading.Thread(target=sample)
     thread.start()

@@ -79,7 +79,7 @@ def _measured(repository: Path, tokens: int) -> tuple[int, int]:
 
 
 def _resident(tree: ProcessTree) -> int:
-    """Bytes of anonymous pages, and of the pages of each file once. PSS would also divide by other servers' processes."""
+    """Bytes of anonymous pages, and of each file's pages once. PSS would also divide by other servers' processes."""
     anonymous, files = 0, dict[tuple[str, str], int]()
     for pid in tree.pids():
         mapping, resident = ("", ""), 0

@@ -49,9 +49,7 @@ def container(exported: ExportSummary, repository: Path) -> Iterator[TritonProce
 
     (triton,) = manifest("kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
     arguments = [flag for flag in with_key(triton["args"]) if not flag.startswith("--model-repository")]
-    options = ServeOptions(
-        repository=repository, grpc_port=0, http_port=0, metrics_port=0, extra_args=tuple(arguments)
-    )
+    options = ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0, extra_args=tuple(arguments))
     with TritonProcess(options) as process:
         process.wait_until_ready()
         yield process

@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, by the schemas that its maker publishes; each comes in a package, nothing is fetched."""
+"""What is wrong with a manifest, by published schemas; each comes in a package, nothing is fetched."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _keda(manifest: dict[str, Any]) -> list[str]:
 
 
 def _kserve(value: Any, name: str, path: str) -> Iterator[str]:
-    """By the types in KServe's Python package, which is made from its OpenAPI document, and Kubernetes' for the rest."""
+    """By the types in KServe's Python package, made from its OpenAPI document, and Kubernetes' for the rest."""
     if inner := re.fullmatch(r"list\[(.+)\]", name):
         if not isinstance(value, list):
             yield f"{path}: no list"

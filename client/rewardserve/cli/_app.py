@@ -30,8 +30,8 @@ app = typer.Typer(
 
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
 texts, from here or from Python with `rewardserve.RewardClient`. `verify` compares a running server with the checkpoint,
-`plan` says how large a server has to be,
-`evaluate` measures accuracy on preference pairs, `gateway` serves trainers that call a reward model over HTTP.
+`evaluate` measures accuracy on preference pairs, `gateway` serves trainers that call a reward model over HTTP. `plan`
+says how large a server has to be.
 """,
 )
 app.command()(inspect)

@@ -70,7 +70,7 @@ class Checkpoint:
 
     @property
     def backbone_config(self) -> Any:
-        """The backbone's configuration, as an object of transformers' class for its family; None where it isn't read."""
+        """The backbone's configuration, of transformers' class for its family; None where it can't be read."""
         try:
             return AutoConfig.from_pretrained(
                 self.files.model.directory, local_files_only=True, trust_remote_code=False

@@ -14,8 +14,9 @@ from rewardserve_export.checkpoint import Checkpoint, open_checkpoint
 
 __all__ = ["CPU_OVERHEAD", "GPU_OVERHEAD", "Plan", "ServingTarget", "Throughput", "plan"]
 
-CPU_OVERHEAD = 450_000_000
-"""Bytes that a server takes without a model: tritonserver, three Python processes, their libraries. Measured."""
+CPU_OVERHEAD = 180_000_000
+"""Bytes that a server takes without a model: tritonserver, three Python processes, ONNX Runtime. Measured: 150 to 160
+million."""
 
 GPU_OVERHEAD = 1_500_000_000
 """Bytes of a GPU that an instance takes besides its model: CUDA's context and its libraries' kernels. Assumed, not

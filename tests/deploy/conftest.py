@@ -1,16 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
-
-
-def manifest(path: str) -> Any:
-    return yaml.safe_load((DEPLOY / path).read_text())
+from support.manifests import manifest
 
 
 @pytest.fixture

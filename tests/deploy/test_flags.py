@@ -16,6 +16,7 @@ from rewardserve_export import ExportSummary
 from rewardserve_server import ServeOptions, TritonProcess
 from rewardserve_server._binary import find_tritonserver
 from rewardserve_server._command import Ports, command
+from support.manifests import manifest
 
 KEY = "the-key"
 ELSEWHERE = ("--model-repository", "--backend-directory", "--exit-timeout-secs", "-address", "-port")
@@ -45,8 +46,6 @@ def test_flags_are_those_of_serve(compose: Any, deployment: Any, runtime: Any, t
 @pytest.fixture(scope="module")
 def container(exported: ExportSummary, repository: Path) -> Iterator[TritonProcess]:
     """The Deployment's command line, as a process of this machine."""
-    from conftest import manifest
-
     (triton,) = manifest("kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
     arguments = [flag for flag in with_key(triton["args"]) if not flag.startswith("--model-repository")]
     options = ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0, extra_args=tuple(arguments))

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support.manifests import compose_problems, problems
+from support.manifests import DEPLOY, compose_problems, manifest, problems
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = sorted(file for file in DEPLOY.glob("k*/*.yaml") if file.name != "kustomization.yaml")
 
 Break = Callable[[Any], object]
@@ -68,7 +67,7 @@ def test_broken_compose_file_is_caught(compose: Any) -> None:
 
 @pytest.mark.parametrize("folder", ["kubernetes", "kserve"])
 def test_kustomization_lists_every_manifest(folder: str) -> None:
-    listed = yaml.safe_load((DEPLOY / folder / "kustomization.yaml").read_text())["resources"]
+    listed = manifest(f"{folder}/kustomization.yaml")["resources"]
     assert sorted(listed) == [file.name for file in MANIFESTS if file.parent.name == folder]
 
 
@@ -77,8 +76,7 @@ def test_names_that_belong_together(deployment: Any, autoscaler: Any) -> None:
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
     service, budget, policy = (
-        yaml.safe_load((DEPLOY / "kubernetes" / f"{name}.yaml").read_text())["spec"]
-        for name in ("service", "disruption-budget", "network-policy")
+        manifest(f"kubernetes/{name}.yaml")["spec"] for name in ("service", "disruption-budget", "network-policy")
     )
     selectors = [service["selector"], budget["selector"]["matchLabels"], policy["podSelector"]["matchLabels"]]
     assert selectors == [labels] * 3

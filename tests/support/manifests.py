@@ -14,7 +14,10 @@ from typing import Any
 import check_jsonschema
 import jsonschema
 import kubernetes_validate
+import yaml
 from pydantic import ValidationError
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 KUBERNETES = "1.34"
 """The first version in which everything used is stable: the `sleep` of a preStop came last."""
@@ -30,16 +33,21 @@ _SCALARS: dict[str, tuple[type, ...]] = {
 }
 
 
-def problems(manifest: dict[str, Any]) -> list[str]:
+def manifest(path: str) -> Any:
+    """One of the files of deploy/."""
+    return yaml.safe_load((DEPLOY / path).read_text())
+
+
+def problems(document: dict[str, Any]) -> list[str]:
     """What is wrong with an object of Kubernetes, KEDA or KServe."""
-    group = manifest["apiVersion"].partition("/")[0]
+    group = document["apiVersion"].partition("/")[0]
     if group == "serving.kserve.io":
-        version = manifest["apiVersion"].partition("/")[2].capitalize()
-        return list(_kserve(manifest, version + manifest["kind"], "$"))
+        version = document["apiVersion"].partition("/")[2].capitalize()
+        return list(_kserve(document, version + document["kind"], "$"))
     if group == "keda.sh":
-        return _keda(manifest)
+        return _keda(document)
     try:
-        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
         return [f"{error.json_path}: {error.message}"]
     return []
@@ -56,16 +64,16 @@ def _schema_problems(document: Any, schema: dict[str, Any], path: str) -> list[s
     return [f"{path}{error.json_path[1:]}: {error.message}" for error in errors]
 
 
-def _keda(manifest: dict[str, Any]) -> list[str]:
+def _keda(document: dict[str, Any]) -> list[str]:
     """By models that are made from KEDA's own definitions; they drop what they don't know."""
     from cloudcoil.models.keda import v1alpha1
 
     try:
-        known = getattr(v1alpha1, manifest["kind"]).model_validate(manifest)
+        known = getattr(v1alpha1, document["kind"]).model_validate(document)
     except ValidationError as error:
         return [str(error)]
     kept = known.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return [] if kept == manifest else [f"unknown or converted fields: {kept} is left of {manifest}"]
+    return [] if kept == document else [f"unknown or converted fields: {kept} is left of {document}"]
 
 
 def _kserve(value: Any, name: str, path: str) -> Iterator[str]:

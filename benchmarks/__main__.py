@@ -18,6 +18,7 @@ from rich.text import Text
 from benchmarks._attention_cost import attention_cost
 from benchmarks._batch_invariance import batch_invariance
 from benchmarks._client import client
+from benchmarks._client_table import client_tables
 from benchmarks._curves import curves
 from benchmarks._export_memory import export_memory
 from benchmarks._faults import fault_tables, faults
@@ -32,6 +33,7 @@ from benchmarks._parity import parity
 from benchmarks._serving import serving
 from benchmarks._serving_table import serving_tables
 from benchmarks._setup import Settings, Setup
+from benchmarks._training import training
 
 BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "parity": parity,
@@ -46,9 +48,14 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "export-memory": export_memory,
     "memory": memory,
     "faults": faults,
+    "training": training,
     "gpu": gpu,
 }
-TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {"serving": serving_tables, "faults": fault_tables}
+TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
+    "serving": serving_tables,
+    "client": client_tables,
+    "faults": fault_tables,
+}
 """For results that a list of figures wouldn't show well."""
 PROJECT = Path(__file__).parent.parent
 

@@ -49,8 +49,8 @@ def client(setup: Setup) -> dict[str, Any]:
             "a real tritonserver on one core, whose model answers zeros and right fingerprints; the client, in a "
             "process of its own, on another core. Microseconds a text, by the wall clock, and of the processor in all "
             "threads of the client; beyond_tokenization: less what the tokenizer alone took for the same texts in the "
-            "same batches, run by run. tritonclient sends prepared tensors and checks nothing. Memory: of the client's "
-            "process, resident"
+            "same batches before and after, run by run. tritonclient sends prepared tensors and checks nothing. "
+            "Memory: of the client's process, resident"
         ),
         "calls": calls,
         "memory": memory,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rewardserve import AsyncRewardClient, RewardClient
 
 from benchmarks._setup import MODEL
@@ -27,7 +28,9 @@ CHUNK = 1024
 """Texts that `score` tokenizes at a time."""
 CONCURRENT = 256
 CALLS = 256
-"""Calls of one text in a run; of larger ones a sixteenth."""
+"""Calls of one text, one after another, in a run; other cases have sixteen times as many texts, or all."""
+
+Cost = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +41,15 @@ class Case:
         texts: How many one run scores.
         run: Scores them.
         batch: Texts that the client tokenizes at a time; None if none.
-        costs: Microseconds of a text in each run: (wall clock, processor).
+        costs: Microseconds of a text in each run, [2]: by the wall clock, and of the processor.
         beyond: The same less the tokenizer's.
     """
 
     texts: int
     run: Callable[[], object]
     batch: int | None
-    costs: list[tuple[float, float]] = field(default_factory=list)
-    beyond: list[tuple[float, float]] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    beyond: list[Cost] = field(default_factory=list)
 
 
 def main(options: dict[str, Any]) -> dict[str, Any]:
@@ -62,11 +65,13 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
         cases = _cases(options["url"], client, asynchronous, loop, texts, [ids.tolist() for ids in sequences])
         for turn in range(-1, options["runs"]):
             for case in cases.values():
-                alone = _tokenization(tokenizer, texts[: case.texts], case.batch)
+                # On both sides: a machine that slows down meanwhile slows both down.
+                before = _tokenization(tokenizer, texts[: case.texts], case.batch)
                 cost = _cost(case.run, case.texts)
+                after = _tokenization(tokenizer, texts[: case.texts], case.batch)
                 if turn >= 0:  # the first round warms up
                     case.costs.append(cost)
-                    case.beyond.append((cost[0] - alone[0], cost[1] - alone[1]))
+                    case.beyond.append(cost - (before + after) / 2)
         loop.run_until_complete(asynchronous.close())
     return {
         "tokens_per_text": float(np.mean([ids.size for ids in sequences])),
@@ -126,10 +131,15 @@ def _stock_calls(url: str, sequences: Sequence[list[int]]) -> Callable[[], objec
     return lambda: [client.infer(MODEL, inputs).as_numpy("rewards") for inputs in prepared]
 
 
-def _tokenization(tokenizer: Any, texts: list[str], batch: int | None) -> tuple[float, float]:
+def _tokenization(tokenizer: Any, texts: list[str], batch: int | None) -> Cost:
     if batch is None:
-        return 0.0, 0.0
-    return _cost(lambda: [tokenizer.encode_batch_fast(part) and None for part in _batches(texts, batch)], len(texts))
+        return np.zeros(2)
+
+    def tokenize() -> None:
+        for part in _batches(texts, batch):
+            tokenizer.encode_batch_fast(part)
+
+    return _cost(tokenize, len(texts))
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -137,20 +147,22 @@ def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[start : start + size]
 
 
-def _cost(run: Callable[[], object], texts: int) -> tuple[float, float]:
-    """Microseconds of a text: by the wall clock, and of the processor, in all threads."""
-    wall, processor = time.perf_counter(), time.process_time()
+def _cost(run: Callable[[], object], texts: int) -> Cost:
+    wall, processor = time.perf_counter(), time.process_time()  # of all threads
     run()
-    return 1e6 * (time.perf_counter() - wall) / texts, 1e6 * (time.process_time() - processor) / texts
+    seconds = np.array([time.perf_counter() - wall, time.process_time() - processor])
+    return seconds * (1e6 / texts)
 
 
 def _figures(case: Case) -> dict[str, Any]:
+    wall, processor = np.transpose(case.costs).tolist()
+    wall_beyond, processor_beyond = np.transpose(case.beyond).tolist()
     return {
-        "texts_per_second": summary([1e6 / wall for wall, _ in case.costs]),
-        "wall": summary([wall for wall, _ in case.costs]),
-        "processor": summary([processor for _, processor in case.costs]),
-        "wall_beyond_tokenization": summary([wall for wall, _ in case.beyond]),
-        "processor_beyond_tokenization": summary([processor for _, processor in case.beyond]),
+        "texts_per_second": summary([1e6 / microseconds for microseconds in wall]),
+        "wall": summary(wall),
+        "wall_beyond_tokenization": summary(wall_beyond),
+        "processor": summary(processor),
+        "processor_beyond_tokenization": summary(processor_beyond),
     }
 
 

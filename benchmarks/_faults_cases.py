@@ -25,6 +25,8 @@ Case = Callable[[FaultModels, Workload], Seen]
 
 TIMEOUT = 60.0
 _SHORT_TIMEOUT = 5.0
+_STUB_TIMEOUT = 20.0
+"""Enough for each request of a long call, were the server well."""
 _DOWN_SECONDS = 2.0
 """A server, or a model, is away for at least so long."""
 
@@ -125,7 +127,7 @@ def _gone(models: FaultModels, work: Workload) -> Seen:
 def _stub_killed(models: FaultModels, work: Workload) -> Seen:
     with _client(models.plain) as (replica, client):
         with in_mid_call(replica, lambda: os.kill(replica.reward_stub(), signal.SIGKILL)):
-            found = work.long(client, _SHORT_TIMEOUT)
+            found = work.long(client, _STUB_TIMEOUT)
         if found.error is not None:  # the server didn't recover by itself
             replica.kill()
             replica.start()
@@ -153,7 +155,7 @@ CASES: dict[str, Case] = {
     "SIGKILL and restart, in mid-call": _restarted(Replica.kill),
     "SIGTERM and restart, in mid-call": _restarted(Replica.terminate),
     "SIGKILL, no restart within the timeout of 5 s": _gone,
-    "Python backend's process killed, in mid-call, timeout 5 s": _stub_killed,
+    "Python backend's process killed, in mid-call, timeout 20 s": _stub_killed,
     "an address where nobody listens": _nobody_listens,
 }
 

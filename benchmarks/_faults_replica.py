@@ -79,11 +79,21 @@ class Replica:
 
     def inferences(self) -> int:
         """Requests that it has answered since it was started."""
+        with self.counting() as inferences:
+            return inferences()
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[Callable[[], int]]:
+        """`inferences`, over a connection that stays."""
         from tritonclient.grpc.service_pb2 import ModelStatisticsRequest
 
         with self._stub() as stub:
-            (counted,) = stub.ModelStatistics(ModelStatisticsRequest(name=MODEL), timeout=_SECONDS).model_stats
-        return int(counted.inference_count)
+
+            def inferences() -> int:
+                (counted,) = stub.ModelStatistics(ModelStatisticsRequest(name=MODEL), timeout=_SECONDS).model_stats
+                return int(counted.inference_count)
+
+            yield inferences
 
     def reload(self, pause: float) -> None:
         """Unloads the model, and loads it again some seconds later."""
@@ -115,13 +125,22 @@ class Replica:
 
 @contextlib.contextmanager
 def in_mid_call(replica: Replica, action: Callable[[], None]) -> Iterator[None]:
-    """Does something, in a thread, once the server has answered ten more requests; waits for its end."""
-    goal = replica.inferences() + 10
+    """Does something, in a thread, once the server has answered some more requests; waits for its end.
+
+    Raises:
+        BenchmarkError: The call was over before.
+    """
+    goal = replica.inferences() + 3
+    over = threading.Event()
     errors: list[Exception] = []
 
     def watch() -> None:
         try:
-            _wait(replica, goal)
+            with replica.counting() as inferences:
+                while inferences() < goal and not over.is_set():
+                    time.sleep(_POLL_SECONDS)
+            if over.is_set():
+                raise BenchmarkError("the call was over before anything could happen to it")  # noqa: TRY301
             action()
         except Exception as error:  # told to the caller, which is another thread
             errors.append(error)
@@ -131,17 +150,10 @@ def in_mid_call(replica: Replica, action: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        over.set()
         thread.join()
     if errors:
         raise errors[0]
-
-
-def _wait(replica: Replica, goal: int) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while replica.inferences() < goal:
-        if time.monotonic() > deadline:
-            raise BenchmarkError("the call was over before anything could happen to it")
-        time.sleep(_POLL_SECONDS)
 
 
 def _name(pid: int) -> str:

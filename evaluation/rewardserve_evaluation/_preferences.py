@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ class Preference:
         rejected: The worse answers, at least one, each with its prompt.
         subset: Name of the part of the data that the row belongs to.
         id: The row's own name; RewardBench 2 pairs the rows of its Ties subset by it.
+        margin: How much better the chosen answers are, for a training that asks for as much; None where not said.
         line: Number of the row's line in its file, from 1.
     """
 
@@ -36,6 +38,7 @@ class Preference:
     rejected: tuple[Answer, ...]
     subset: str | None = None
     id: str | None = None
+    margin: float | None = None
     line: int | None = None
 
     def __post_init__(self) -> None:
@@ -46,7 +49,7 @@ class Preference:
 def read_preferences(path: str | os.PathLike[str], *, limit: int | None = None, chat: bool = False) -> list[Preference]:
     """Reads preference data: JSONL, one object a line, also compressed (`.gz`).
 
-    Each object has `chosen` and `rejected`, and may have `prompt`, `subset` and `id`; other fields are ignored. An
+    Each object has `chosen` and `rejected`, and may have `prompt`, `subset`, `id`, `margin`; others are ignored. An
     answer is a text or a list of messages `{"role": …, "content": …}`, and either field may hold a list of such
     answers (RewardBench 2: one chosen and three rejected, several of both in its Ties subset). How a prompt joins its
     answers is `join_answer`'s business.
@@ -98,6 +101,7 @@ class _Row:
             rejected=tuple(self._answers("rejected", prompt)),
             subset=self._label("subset"),
             id=self._label("id"),
+            margin=self._number("margin"),
             line=self._line,
         )
 
@@ -147,6 +151,15 @@ class _Row:
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         raise self._error(field, f"is {_kind(value)}. Remedy: a text")
+
+    def _number(self, field: str) -> float | None:
+        value = self._values.get(field)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            found = value if isinstance(value, float) else _kind(value)
+            raise self._error(field, f"is {found}. Remedy: a finite number, or leave it out")
+        return float(value)
 
 
 def _kind(value: Any) -> str:

@@ -14,8 +14,8 @@ from rewardserve._pairs import join_pairs
 from rewardserve._tokenizer import Encoder
 from tokenizers import Tokenizer
 
-from rewardserve_export._options import DEFAULT_MAX_LENGTH, TokenizationPreset
-from rewardserve_export._tokenization import tokenization_of
+from rewardserve_export._options import TokenizationPreset
+from rewardserve_export._tokenization import default_max_length, tokenization_of
 from rewardserve_export.checkpoint import Checkpoint, load_reward_model, open_checkpoint
 from rewardserve_export.graph import Precision
 from rewardserve_export.parity import Rewards, Tokens, allowed_difference, reduced_scorer, transformers_scorer
@@ -88,5 +88,5 @@ def checkpoint_scorer(
         CheckpointError: It can't be read.
     """
     checkpoint = open_checkpoint(source, base=base, value_head_prefix=value_head_prefix)
-    max_length = min(checkpoint.positions or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
-    return CheckpointScorer(checkpoint, tokenization_of(checkpoint, max_length, "error", tokenization))
+    rules = tokenization_of(checkpoint, default_max_length(checkpoint), "error", tokenization)
+    return CheckpointScorer(checkpoint, rules)

@@ -12,7 +12,7 @@ from rewardserve._contract import Parity, RewardContract, Tokenization
 from rewardserve._errors import CheckpointError, ExportError, UntrainedHeadError
 
 from rewardserve_export._options import ExportOptions, Limits
-from rewardserve_export._tokenization import tokenization_of
+from rewardserve_export._tokenization import default_max_length, tokenization_of
 from rewardserve_export.checkpoint import (
     Checkpoint,
     Float32Arithmetic,
@@ -86,7 +86,7 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
     target = ModelDirectory(options.repository, options.name)
     contracts = target.published_contracts(options.backend)
     version = target.next_version()
-    limits = options.limits(checkpoint.positions)
+    limits = options.limits(checkpoint.positions, default_max_length(checkpoint))
     tokenization = tokenization_of(checkpoint, limits.max_length, options.truncation, options.tokenization)
     progress("loading weights", 0, 0)
     model = load_reward_model(checkpoint, mapped=_stays_mapped(options))

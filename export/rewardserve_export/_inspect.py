@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardserve._contract import Normalization
+from rewardserve._contract import Normalization, Tokenization
 
 from rewardserve_export.checkpoint import Checkpoint, open_checkpoint
 
@@ -53,6 +53,7 @@ class CheckpointReport:
         base: What the adapter is merged into, or None.
         normalization: Of its rewards, or None.
         tokenizer: The one saved with it.
+        trained_tokenization: How the training turned text into tokens, where it wrote that down, else None.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class CheckpointReport:
     base: Path | None
     normalization: Normalization | None
     tokenizer: TokenizerReport
+    trained_tokenization: Tokenization | None
 
 
 def inspect_checkpoint(
@@ -113,4 +115,5 @@ def _report(checkpoint: Checkpoint) -> CheckpointReport:
             adds_bos=tokenizer.adds_bos,
             adds_eos=tokenizer.adds_eos,
         ),
+        trained_tokenization=checkpoint.trained_tokenization,
     )

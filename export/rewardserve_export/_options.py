@@ -47,14 +47,16 @@ class ExportOptions:
             for GPUs, `int8` is for CPUs (with VNNI: on older ones, sums of large products saturate).
         attention: `loop` is standard ONNX, for any machine; `cuda` is GroupQueryAttention, ONNX Runtime's own, made for
             GPUs in fp16 and bf16.
-        max_length: Tokens of one sequence; by default the backbone's positions, at most 8,192.
+        max_length: Tokens of one sequence; by default those of the training where the checkpoint says, else the
+            backbone's positions, at most 8,192.
         max_request_tokens: Tokens of one packed request. By default one run on the Python backend, which merges
             requests by their tokens, so that many responses share a prompt; max_length on a stock backend, which merges
             only as many requests as always fit.
         max_batch_tokens: Tokens of one run; by default four times max_length.
         truncation: What the client does with longer texts: an error, or cut off their left or right end.
         tokenization: How the training turned text into tokens: `openrlhf`, `trl` (its RewardTrainer), or `plain`, the
-            tokenizer as it is. `auto` takes `openrlhf` for OpenRLHF's checkpoints, else `plain`.
+            tokenizer as it is. `auto` takes what the training wrote beside the weights; else `openrlhf` for OpenRLHF's
+            checkpoints, else `plain`.
         values: Whether the server also answers the head's output at every token.
         allow_untrained_head: Whether a checkpoint without a value head is exported with a random one.
         threads: Of each instance on a CPU, on the Python backend; by default an equal share of the server's cores.
@@ -120,17 +122,18 @@ class ExportOptions:
             return f"{self.format}, cuda attention"
         return f"{self.format}, own operators" if self.operators else self.format
 
-    def limits(self, positions: int | None) -> Limits:
+    def limits(self, positions: int | None, default_length: int = DEFAULT_MAX_LENGTH) -> Limits:
         """Fills in what wasn't given.
 
         Args:
             positions: Longest sequence that the backbone was made for, or None.
+            default_length: max_length where none is given and nothing else bounds it.
 
         Raises:
             ExportError: The limits contradict each other, or the backbone.
         """
         bounds = [bound for bound in (positions, self.max_request_tokens, self.max_batch_tokens) if bound is not None]
-        max_length = self.max_length or min([DEFAULT_MAX_LENGTH, *bounds])
+        max_length = self.max_length or min([default_length, *bounds])
         if positions is not None and max_length > positions:
             raise ExportError(
                 f"max_length {max_length} is more than the backbone's {positions} positions. Remedy: lower it"

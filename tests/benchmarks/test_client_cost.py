@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import _client
+from benchmarks._client_table import client_tables
 from benchmarks._setup import Settings, Setup
 
 
@@ -41,3 +42,6 @@ def test_every_figure_is_there(checkpoint: Path, tmp_path: Path, monkeypatch: py
         assert stream["mb_most"] >= stream["mb_last"] > 0
     assert result["memory"]["score"]["texts"] == 600
     assert result["memory"]["score"]["mb_of_the_list"] > 0.1
+    short, long, memory = client_tables(result)
+    assert short.row_count == long.row_count == 9
+    assert memory.row_count == 2

@@ -64,6 +64,7 @@ def test_json(run: Run, checkpoint: Path) -> None:
         "adapter": type(None),
         "base": type(None),
         "normalization": type(None),
+        "trained_tokenization": type(None),
     }
     assert {name: type(value) for name, value in tokenizer.items()} == {
         "sha256": str,

@@ -115,13 +115,20 @@ def test_the_waits_grow_and_the_last_try_is_just_before_the_timeout() -> None:
     assert list(raised.value.missing) == [0]
 
 
-def test_a_deadline_tells_what_failed_before() -> None:
+@pytest.mark.parametrize(
+    ("again", "error", "message"),
+    [
+        (1, DeadlineExceededError, r"^too late \(sent 2 times in 60.0 s; before that: full\)$"),
+        (59, ServerOverloadedError, r"^full \(sent 2 times in 60.0 s\)$"),
+    ],
+)
+def test_a_deadline_hides_nothing_that_failed_before(again: float, error: type[Exception], message: str) -> None:
     transfer = make_transfer(1, timeout=60)
     (attempt,) = take(transfer, 0)
     transfer.failed(attempt, overloaded(), 0)
-    assert take(transfer, 1) == [attempt]
+    assert take(transfer, again) == [attempt]
     transfer.failed(attempt, DeadlineExceededError("too late"), 60)
-    with pytest.raises(DeadlineExceededError, match=r"^too late \(sent 2 times in 60.0 s; before that: full\)$"):
+    with pytest.raises(error, match=message):
         transfer.result()
 
 

@@ -90,3 +90,9 @@ def edit_tensors(directory: Path, renamed: dict[str, str | None], added: dict[st
     tensors = {renamed.get(key, key): tensor for key, tensor in load_file(path).items()}
     tensors.pop(None, None)  # type: ignore[arg-type]
     save_file({**tensors, **(added or {})}, path, metadata={"format": "pt"})  # type: ignore[dict-item]
+
+
+def edit_tokenizer_config(directory: Path, **changes: Any) -> None:
+    """Changes tokenizer_config.json."""
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

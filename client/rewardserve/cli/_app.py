@@ -16,6 +16,7 @@ from rewardserve.cli._inspect import inspect
 from rewardserve.cli._plan import plan
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
+from rewardserve.cli._train import train
 from rewardserve.cli._verify import verify
 
 __all__ = ["app", "main"]
@@ -29,11 +30,12 @@ app = typer.Typer(
     help="""Serve RLHF reward models from Triton, with the score they had in training.
 
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
-texts, from here or from Python with `rewardserve.RewardClient`. `verify` compares a running server with the checkpoint,
-`evaluate` measures accuracy on preference pairs, `gateway` serves trainers that call a reward model over HTTP. `plan`
-says how large a server has to be.
+texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs.
+`verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs, `gateway`
+serves trainers that call a reward model over HTTP. `plan` says how large a server has to be.
 """,
 )
+app.command()(train)
 app.command()(inspect)
 app.command()(plan)
 app.command()(export)

@@ -35,6 +35,6 @@ TokenizationOption = Annotated[
     typer.Option(
         metavar="PRESET",
         help="How the trainer turned text into tokens: `plain` (the tokenizer as it is), `openrlhf` or `trl`; "
-        "`auto` goes by the checkpoint's format.",
+        "`auto` goes by what the training wrote down, else by the checkpoint's format.",
     ),
 ]

@@ -17,6 +17,7 @@ from rich.text import Text
 from rewardserve.cli._checkpoint_options import Base, CheckpointName, Tokenization, TokenizationOption, ValueHeadPrefix
 from rewardserve.cli._console import details, progress_bar, stderr, stdout
 from rewardserve.cli._extras import require
+from rewardserve.cli._scored_text import scored_text
 
 if TYPE_CHECKING:
     from rewardserve_export import ExportSummary
@@ -93,7 +94,9 @@ def export(
     max_length: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Tokens of one sequence. [default: the backbone's positions, at most 8192]"
+            min=1,
+            metavar="N",
+            help="Tokens of one sequence. [default: as trained, else the backbone's, at most 8192]",
         ),
     ] = None,
     max_request_tokens: Annotated[
@@ -203,19 +206,7 @@ def _table(summary: ExportSummary, backend: str) -> Table:
         "limits": f"{rules.max_length:,} tokens a sequence, {contract.max_request_tokens:,} a request, "
         f"{contract.max_batch_tokens:,} a run; {summary.max_batch_size} requests a batch",
         "longer texts": {"error": "an error"}.get(rules.truncation, f"cut off at the {rules.truncation}"),
-        "scored text": _scored_text(summary),
+        "scored text": scored_text(rules),
         "time": f"{summary.seconds:.1f} s, peak memory {summary.peak_memory / 1e9:.1f} GB",
     }
     return details("Export", rows)
-
-
-def _scored_text(summary: ExportSummary) -> str:
-    rules = summary.contract.tokenization
-    parts = ["tokenizer's special tokens added" if rules.add_special_tokens else "no special tokens added"]
-    if rules.strip_newlines:
-        parts.append("newlines at the end removed")
-    if rules.eos_suffix is not None:
-        parts.append(f"{rules.eos_suffix!r} appended where missing")
-    if rules.forced_last_id is not None:
-        parts.append(f"last token forced to {rules.forced_last_id}")
-    return ", ".join(parts)

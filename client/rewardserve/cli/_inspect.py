@@ -13,6 +13,7 @@ from rich.text import Text
 from rewardserve.cli._checkpoint_options import Base, CheckpointName, ValueHeadPrefix
 from rewardserve.cli._console import details, stdout
 from rewardserve.cli._extras import require
+from rewardserve.cli._scored_text import scored_text
 
 if TYPE_CHECKING:
     from rewardserve_export import CheckpointReport
@@ -56,7 +57,9 @@ def _table(report: CheckpointReport) -> Table:
         "BOS": _special(tokenizer.bos_token, tokenizer.adds_bos, "before"),
         "EOS": _special(tokenizer.eos_token, tokenizer.adds_eos, "behind"),
     }
+    trained = report.trained_tokenization
     optional = {
+        "trained with": f"{scored_text(trained)}; up to {trained.max_length:,} tokens" if trained else None,
         "labels": ", ".join(report.labels) if report.labels else None,
         "adapter": report.adapter,
         "base": report.base,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rewardserve._contract import Normalization
+from rewardserve._contract import Normalization, Tokenization
 from transformers import AutoConfig
 
 from rewardserve_export.checkpoint._files import CheckpointFiles, read_files
 from rewardserve_export.checkpoint._tokenizer import CheckpointTokenizer, has_tokenizer, read_tokenizer
+from rewardserve_export.checkpoint._trained_tokenization import read_trained_tokenization
 from rewardserve_export.checkpoint._value_head import HeadLocation
 from rewardserve_export.checkpoint._weights import WeightFiles
 from rewardserve_export.checkpoint.formats import CheckpointFormat, Contents, detect
@@ -31,17 +32,24 @@ class Checkpoint:
         format: Which tool wrote it.
         contents: What that tool put where.
         tokenizer: The one saved with it; with an adapter that has none, its base's.
+        trained_tokenization: How the training turned text into tokens, where it wrote that down, else None.
     """
 
     files: CheckpointFiles
     format: CheckpointFormat
     contents: Contents
     tokenizer: CheckpointTokenizer
+    trained_tokenization: Tokenization | None
 
     @property
     def directory(self) -> Path:
         """Where it lies."""
         return self.files.directory
+
+    @property
+    def tokenizer_directory(self) -> Path:
+        """Where its tokenizer lies: with an adapter that has none, beside its base."""
+        return self.directory if has_tokenizer(self.directory) else self.files.model.directory
 
     @property
     def config(self) -> dict[str, Any]:
@@ -119,7 +127,11 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    source: str | Path, *, base: str | Path | None = None, value_head_prefix: str | None = None
+    source: str | Path,
+    *,
+    base: str | Path | None = None,
+    value_head_prefix: str | None = None,
+    headless: bool = False,
 ) -> Checkpoint:
     """Reads everything about a checkpoint but its weights.
 
@@ -127,15 +139,17 @@ def open_checkpoint(
         source: A directory, or the name of a repository on the Hugging Face Hub.
         base: For an adapter, the model it was trained on; by default the one that `adapter_config.json` names.
         value_head_prefix: Name of the value head, without `.weight`; by default where its trainer keeps it.
+        headless: Whether a plain language model, or a backbone, will do: a reward model in the making.
 
     Raises:
         CheckpointError: It isn't a reward model that can be read.
     """
     files = read_files(source, base=base, value_head_prefix=value_head_prefix)
-    found = detect(files)
+    found = detect(files, headless=headless)
     return Checkpoint(
         files=files,
         format=found,
         contents=found.read(files),
         tokenizer=read_tokenizer(files.directory if has_tokenizer(files.directory) else files.model.directory),
+        trained_tokenization=read_trained_tokenization(files.directory),
     )

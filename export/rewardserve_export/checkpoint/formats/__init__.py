@@ -8,7 +8,7 @@ from __future__ import annotations
 from rewardserve._errors import CheckpointError
 
 from rewardserve_export.checkpoint._files import CheckpointFiles
-from rewardserve_export.checkpoint._value_head import find_head, head_candidates
+from rewardserve_export.checkpoint._value_head import HeadLocation, find_head, head_candidates
 from rewardserve_export.checkpoint.formats._deepspeed_chat import DEEPSPEED_CHAT
 from rewardserve_export.checkpoint.formats._format import CheckpointFormat, Contents
 from rewardserve_export.checkpoint.formats._huggingface import HUGGING_FACE
@@ -26,14 +26,27 @@ def _read_named(files: CheckpointFiles) -> Contents:
     return Contents(head=find_head(files, files.weights, []))
 
 
+def _read_headless(files: CheckpointFiles) -> Contents:
+    return Contents(head=HeadLocation())
+
+
 # Any other backbone, once the caller has said which of its tensors is the head.
 _NAMED = CheckpointFormat(
     name="transformers with a named head", matches=lambda files: files.value_head_prefix is not None, read=_read_named
 )
 
+# What a training starts from; no detector of the others' fits it.
+_HEADLESS = CheckpointFormat(
+    name="transformers without a value head", matches=lambda files: bool(files.weights.files), read=_read_headless
+)
 
-def detect(files: CheckpointFiles) -> CheckpointFormat:
+
+def detect(files: CheckpointFiles, *, headless: bool = False) -> CheckpointFormat:
     """Tells a checkpoint's format.
+
+    Args:
+        files: The checkpoint.
+        headless: Whether one without any value head has a format, too.
 
     Raises:
         CheckpointError: None fits, or several do.
@@ -53,6 +66,8 @@ def detect(files: CheckpointFiles) -> CheckpointFormat:
         return fitting[0]
     if _NAMED.matches(files):
         return _NAMED
+    if headless and _HEADLESS.matches(files):
+        return _HEADLESS
     candidates = ", ".join(head_candidates(files)) or "none"
     raise CheckpointError(
         f"{files.directory / 'config.json'} has architectures {files.architectures}, and the weights fit none of the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,7 @@ __all__ = [
     "default_labels",
     "find_classifier",
     "label_names",
+    "normalization_of",
     "refuse_classifier",
 ]
 
@@ -79,6 +81,20 @@ def label_names(config: dict[str, Any]) -> tuple[str, ...]:
 def default_labels(count: int) -> tuple[str, ...]:
     """What transformers calls outputs that have no names."""
     return tuple(f"LABEL_{index}" for index in range(count))
+
+
+def normalization_of(config: dict[str, Any]) -> Normalization | None:
+    """(reward - mean) / std, where `normalize_reward` says so; either number may be missing."""
+    if not config.get("normalize_reward"):
+        return None
+    mean, std = (config.get(name, default) for name, default in (("mean", 0.0), ("std", 1.0)))
+    usable = all(isinstance(value, int | float) and math.isfinite(value) for value in (mean, std)) and std > 0
+    if not usable:
+        raise CheckpointError(
+            f"config.json asks for normalisation with mean {mean} and std {std}. "
+            "Remedy: correct them there, or set normalize_reward to false"
+        )
+    return Normalization(mean=float(mean), std=float(std))
 
 
 def find_classifier(store: WeightFiles, prefix: str = "") -> str | None:

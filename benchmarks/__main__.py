@@ -26,6 +26,7 @@ from benchmarks._gpu import gpu
 from benchmarks._gpu_scorers import SIZES
 from benchmarks._install import install
 from benchmarks._machine import hardware, today, versions
+from benchmarks._memory import memory
 from benchmarks._overhead import overhead
 from benchmarks._pair_decisions import pair_decisions
 from benchmarks._parity import parity
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "client": client,
     "curves": curves,
     "export-memory": export_memory,
+    "memory": memory,
     "faults": faults,
     "training": training,
     "policy": policy,

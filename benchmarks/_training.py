@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from benchmarks._setup import KEPT, Setup, say
 
-__all__ = ["training"]
+__all__ = ["smollm2", "training"]
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "smollm2.py"
 HELD_OUT, MAX_LENGTH = 400, 256
@@ -30,7 +30,7 @@ def training(setup: Setup) -> dict[str, Any]:
     """SmolLM2-135M: its last eight layers and a new head, on pairs of human preferences."""
     with TemporaryDirectory() as directory:
         data = _split(setup.data_file, Path(directory))
-        base = _base()
+        base = smollm2()
         runs = {
             "untrained": _train(base, data, Path(directory) / "untrained", *UNTRAINED),
             "fp32": _train(base, data, Path(directory) / "fp32", *RECIPE),
@@ -62,7 +62,7 @@ def _split(source: Path, directory: Path) -> tuple[Path, Path]:
     return parts
 
 
-def _base() -> Path:
+def smollm2() -> Path:
     """The language model, from the package that carries it."""
     directory = KEPT / "smollm2-135m"
     if not (directory / "model.safetensors").is_file():

@@ -1,7 +1,7 @@
 """`make demo`: from preference pairs to rewards over gRPC, in a few minutes on a laptop.
 
-Fits a value head on frozen SmolLM2-135M, exports the checkpoint, serves it with a real tritonserver, and scores pairs
-that the head never saw.
+Trains a value head on frozen SmolLM2-135M, exports the checkpoint, serves it with a real tritonserver, and scores pairs
+that the head never saw: as the training scored them.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from rewardserve import RewardClient
 from rewardserve_export import ExportOptions, export
 from rewardserve_server import ServeOptions, TritonProcess
-from rewardserve_training import fit_value_head, last_hidden_states
+from rewardserve_training import TrainOptions, TrainProgress, train
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from smollm2 import read_smollm2
-from transformers import LlamaConfig, LlamaForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 HERE = Path(__file__).parent
 OUTPUT = Path("demo_output")
 HELD_OUT = 40
-"""Pairs at the end of the file that the head is not fitted on."""
-PENALTY = 0.01
+"""Pairs at the end of the file that the head is not trained on."""
 console = Console()
 
 
@@ -57,48 +56,73 @@ def main() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     pairs = [Pair(**json.loads(line)) for line in (HERE / "preferences.jsonl").read_text().splitlines()]
-    train, held_out = pairs[:-HELD_OUT], pairs[-HELD_OUT:]
+    held_out = pairs[-HELD_OUT:]
     shutil.rmtree(OUTPUT, ignore_errors=True)
+    OUTPUT.mkdir()
 
-    console.rule("[bold]1. A reward model: SmolLM2-135M and a value head")
-    checkpoint = make_checkpoint(train, OUTPUT / "checkpoint")
+    console.rule("[bold]1. Train a reward model: SmolLM2-135M and a value head")
+    checkpoint = train_checkpoint(pairs[:-HELD_OUT], held_out, OUTPUT / "checkpoint")
     console.rule("[bold]2. Export: trace, check parity, publish")
     export_checkpoint(checkpoint, OUTPUT / "model_repository")
     console.rule("[bold]3. Serve with tritonserver, score over gRPC")
-    serve_and_score(OUTPUT / "model_repository", held_out)
+    rewards = serve_and_score(OUTPUT / "model_repository", held_out)
+    compare(rewards, checkpoint / "evaluation.jsonl")
     console.print(f"{time.monotonic() - started:.0f} seconds in all")
 
 
-def make_checkpoint(train: list[Pair], directory: Path) -> Path:
-    """Fits a head on frozen features and saves a plain sequence-classification checkpoint."""
+def write_pairs(pairs: list[Pair], file: Path) -> Path:
+    """Preferences as `rewardserve train` and `rewardserve evaluate` read them."""
+    rows = [dict(zip(("chosen", "rejected"), pair.texts, strict=True)) for pair in pairs]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def train_checkpoint(pairs: list[Pair], held_out: list[Pair], directory: Path) -> Path:
+    """The same as `rewardserve train`: the value head alone, one pass over the pairs."""
+    base = OUTPUT / "smollm2"
     with console.status("loading SmolLM2-135M-Instruct"):
-        language_model, tokenizer = read_smollm2()
-        model = LlamaForSequenceClassification(
-            LlamaConfig(**language_model.config.to_dict() | {"num_labels": 1})
-        ).eval()
-        model.model = language_model.model
-    texts = [text for pair in train for text in pair.texts]
-    with Progress(console=console) as progress:
-        task = progress.add_task(f"features of {len(texts)} texts", total=len(texts))
-        features = last_hidden_states(model.base_model, tokenizer, texts, lambda: progress.advance(task))
-    weight = fit_value_head(features[0::2], features[1::2], l2=PENALTY)
-    with torch.no_grad():
-        model.get_parameter("score.weight").copy_(weight)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    margins = (features[0::2] - features[1::2]) @ weight[0]
-    accuracy = (margins > 0).float().mean().item()
-    console.print(f"fitted on {len(train)} pairs, {accuracy:.0%} of which it ranks right; saved in {directory}")
+        for part in read_smollm2():
+            part.save_pretrained(base)
+    options = TrainOptions(
+        data=write_pairs(pairs, OUTPUT / "train.jsonl"),
+        eval_data=write_pairs(held_out, OUTPUT / "held_out.jsonl"),
+        output=directory,
+        tokenization="plain",  # the texts have the chat's markup
+        train_layers=0,
+        learning_rate=0.01,
+        batch_size=4,
+        logging_steps=1,
+    )
+    console.print(
+        f"[dim]$ rewardserve train {base} --data {options.data} --eval-data {options.eval_data} --output {directory} "
+        f"--tokenization {options.tokenization} --train-layers {options.train_layers} "
+        f"--learning-rate {options.learning_rate} --batch-size {options.batch_size}[/]"
+    )
+    with Progress(console=console) as bar:
+        task = bar.add_task("training", total=None)
+
+        def show(progress: TrainProgress) -> None:
+            bar.update(task, completed=progress.step, total=progress.steps)
+            if progress.loss is not None:
+                bar.update(task, description=f"training, loss {progress.loss:.2f}")
+
+        summary = train(base, options, progress=show)
+    assert summary is not None  # it is in the main process
+    assert summary.accuracy is not None  # and there is an evaluation
+    console.print(
+        f"trained on {summary.train_pairs} pairs in {summary.seconds:.0f} s; "
+        f"ranks {summary.accuracy.accuracy:.0%} of {summary.accuracy.rows} others right; saved in {directory}"
+    )
     return directory
 
 
 def export_checkpoint(checkpoint: Path, repository: Path) -> None:
     """The same as `rewardserve export`."""
-    console.print(f"[dim]$ rewardserve export {checkpoint} --repository {repository} --max-length 2048[/]")
+    console.print(f"[dim]$ rewardserve export {checkpoint} --repository {repository}[/]")
     with console.status("") as status:
         summary = export(
             checkpoint,
-            ExportOptions(repository=repository, max_length=2048),
+            ExportOptions(repository=repository),
             lambda what, done, steps: status.update(what + (f" ({done}/{steps})" if steps else "")),
         )
     console.print(
@@ -107,7 +131,7 @@ def export_checkpoint(checkpoint: Path, repository: Path) -> None:
     )
 
 
-def serve_and_score(repository: Path, pairs: list[Pair]) -> None:
+def serve_and_score(repository: Path, pairs: list[Pair]) -> NDArray[np.float32]:
     """The same as `rewardserve serve` and `RewardClient.score`."""
     console.print(f"[dim]$ rewardserve serve --repository {repository}[/]")
     options = ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0)
@@ -130,6 +154,14 @@ def serve_and_score(repository: Path, pairs: list[Pair]) -> None:
     right = int((rewards[:, 0] > rewards[:, 1]).sum())
     console.print(f"[bold]held-out accuracy {right / len(pairs):.0%}[/] ({right} of {len(pairs)}); ", end="")
     console.print(f"{2 * len(pairs)} texts scored in {seconds:.1f} s over gRPC")
+    return rewards
+
+
+def compare(rewards: NDArray[np.float32], evaluation: Path) -> None:
+    """What the training measured on the same pairs."""
+    rows = [json.loads(line) for line in evaluation.read_text().splitlines()]
+    measured = np.array([[row["chosen_reward"], row["rejected_reward"]] for row in rows])
+    console.print(f"largest difference from the rewards measured in training: {np.abs(rewards - measured).max():.1e}")
 
 
 if __name__ == "__main__":

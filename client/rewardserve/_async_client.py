@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardserve._answers import Result
-from rewardserve._contract import RewardContract
+from rewardserve._contract import Priority, RewardContract
 from rewardserve._errors import InputError, RewardServeError, ServerError
 from rewardserve._session import DEFAULT_TIMEOUT, ClientOptions, Session
 from rewardserve._stream import WINDOWS_UNDER_WAY, Outcome, Window, windows_of_async
@@ -38,10 +38,12 @@ class AsyncRewardClient:
     Args:
         url: As for `RewardClient`, like all arguments.
         model: The model's name in the server's repository.
+        version: The model's version; None takes the server's default when it connects, and stays with it.
         tokenizer: A `tokenizer.json`, or a directory with one.
         timeout: Seconds that each request to the server may take, however often it is sent.
         share_prefixes: Whether what sequences of one call begin with in common is computed once.
         max_tokens_in_flight: Tokens that one call may have sent and not answered.
+        priority: "interactive" or "bulk".
         tls: Secures the connection.
         token: A bearer token for a proxy before the server.
         headers: More headers to send.
@@ -59,10 +61,12 @@ class AsyncRewardClient:
         url: str | Sequence[str] = "localhost:8001",
         *,
         model: str = "reward",
+        version: str | None = None,
         tokenizer: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         share_prefixes: bool = True,
         max_tokens_in_flight: int | None = None,
+        priority: Priority | None = None,
         tls: TLS | None = None,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -71,10 +75,12 @@ class AsyncRewardClient:
             ClientOptions(
                 url=url,
                 model=model,
+                version=version,
                 tokenizer=tokenizer,
                 timeout=timeout,
                 share_prefixes=share_prefixes,
                 max_tokens_in_flight=max_tokens_in_flight,
+                priority=priority,
                 tls=tls,
                 token=token,
                 headers=headers,
@@ -192,6 +198,30 @@ class AsyncRewardClient:
         """The token ids that `score` sends for texts; see `RewardClient.tokenize`."""
         session = await self._connected()
         return await _prepare(session, texts, lambda: session.encode(texts, session.timeout(timeout)))
+
+    async def values_tokens(
+        self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.float32]]:
+        """The value head's output at every token id; see `RewardClient.values_tokens`."""
+        session = await self._connected()
+        seconds = session.timeout(timeout)
+        session.require_values()
+        return await self._run(sequences, lambda: session.values(session.check(sequences), seconds))
+
+    async def tokenize_chat(
+        self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.int32]]:
+        """The token ids that `score_chat` sends for conversations; see `RewardClient.tokenize_chat`."""
+        session = await self._connected()
+        seconds = session.timeout(timeout)
+        return await _prepare(
+            session, conversations, lambda: session.encode(session.render(conversations), seconds, chat=True)
+        )
+
+    async def token_texts(self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None) -> list[list[str]]:
+        """The text of each token; see `RewardClient.token_texts`."""
+        session = await self._connected()
+        return await _prepare(session, sequences, lambda: session.token_texts(sequences, session.timeout(timeout)))
 
     async def close(self) -> None:
         """Closes the connection. Calls under way end with a ServerError that keeps what they have."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardserve._answers import Result
-from rewardserve._contract import RewardContract
+from rewardserve._contract import Priority, RewardContract
 from rewardserve._errors import InputError, ServerError
 from rewardserve._exchange import Exchange
 from rewardserve._session import DEFAULT_TIMEOUT, ClientOptions, Session
@@ -38,6 +38,8 @@ class RewardClient:
             such as a headless Kubernetes service), are replicas: the same model, to which requests go in turn. The
             hosts of several are looked up once; those of a name again whenever a connection is lost.
         model: The model's name in the server's repository.
+        version: The model's version, such as "1". None takes the server's default when the client connects, and stays
+            with it: the version that was promoted, or else the highest one.
         tokenizer: A `tokenizer.json`, or a directory with one; it must be the exported one. None takes it from the
             local cache, or from the server.
         timeout: Seconds that each request to the server may take, however often it is sent.
@@ -45,6 +47,7 @@ class RewardClient:
             everything, where that saves work. Rewards are the same up to rounding. Encoders never share.
         max_tokens_in_flight: Tokens that one call may have sent without an answer yet; by default those of 64 full
             requests a replica.
+        priority: "interactive" goes before the "bulk" of others in the server's queue; None is bulk, too.
         tls: Secures the connection; None sends everything in the clear.
         token: A bearer token for a proxy before the server. Without `tls` anybody on the way can read it.
         headers: More headers to send, such as the `triton-grpc-protocol-…` of a restricted protocol.
@@ -65,10 +68,12 @@ class RewardClient:
         url: str | Sequence[str] = "localhost:8001",
         *,
         model: str = "reward",
+        version: str | None = None,
         tokenizer: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         share_prefixes: bool = True,
         max_tokens_in_flight: int | None = None,
+        priority: Priority | None = None,
         tls: TLS | None = None,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -76,10 +81,12 @@ class RewardClient:
         self._options = ClientOptions(
             url=url,
             model=model,
+            version=version,
             tokenizer=tokenizer,
             timeout=timeout,
             share_prefixes=share_prefixes,
             max_tokens_in_flight=max_tokens_in_flight,
+            priority=priority,
             tls=tls,
             token=token,
             headers=headers,
@@ -260,6 +267,63 @@ class RewardClient:
             ContractError: The tokenizer, fetched on the first call, isn't the model's own.
         """
         return self._session.encode(texts, self._session.timeout(timeout))
+
+    def values_tokens(
+        self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.float32]]:
+        """The value head's output at every token id, as they are: `values` of what `tokenize_chat` gives, for instance.
+
+        Args:
+            sequences: Token ids of each sequence.
+            timeout: Seconds that each request to the server may take; the client's by default.
+
+        Returns:
+            One float32 [t] a sequence; the last number is its reward.
+
+        Raises:
+            ContractError: The model was exported without `--values`.
+            InputError: A sequence is empty, too long, or outside the vocabulary; nothing was sent.
+            ServerError: Some values are missing; `.partial` holds the last value of each of the others.
+        """
+        timeout = self._session.timeout(timeout)
+        self._session.require_values()
+        return self._run(self._session.values(self._session.check(sequences), timeout))
+
+    def tokenize_chat(
+        self, conversations: Sequence[Sequence[Mapping[str, Any]]], *, timeout: float | None = None
+    ) -> list[npt.NDArray[np.int32]]:
+        """The token ids that `score_chat` sends for conversations, by the model's reward contract.
+
+        Args:
+            conversations: As for `score_chat`.
+            timeout: Seconds that fetching the tokenizer may take; the client's by default.
+
+        Returns:
+            One int32 [t] a conversation.
+
+        Raises:
+            ChatTemplateError: The model has no chat template, or one that can't run.
+            InputError: An item isn't a conversation, is too long, or begins with BOS twice.
+            ContractError: The tokenizer, fetched on the first call, isn't the model's own.
+        """
+        timeout = self._session.timeout(timeout)
+        return self._session.encode(self._session.render(conversations), timeout, chat=True)
+
+    def token_texts(self, sequences: Sequence[Sequence[int]], *, timeout: float | None = None) -> list[list[str]]:
+        """The text of each token, to show beside its value; a sequence's texts, joined, are the text it stands for.
+
+        Args:
+            sequences: Token ids of each sequence, as `tokenize` gives them.
+            timeout: Seconds that fetching the tokenizer may take; the client's by default.
+
+        Returns:
+            One list of texts a sequence, a text each token: "" where it only begins a character that a later one ends.
+
+        Raises:
+            InputError: A sequence is empty, too long, or outside the vocabulary.
+            ContractError: The tokenizer, fetched on the first call, isn't the model's own.
+        """
+        return self._session.token_texts(sequences, self._session.timeout(timeout))
 
     def ping(self, *, timeout: float | None = None) -> None:
         """Asks whether the server answers, and still has this version of the model loaded.

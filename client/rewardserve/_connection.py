@@ -11,6 +11,7 @@ from tritonclient.grpc.service_pb2 import ModelConfigRequest, ModelInferRequest,
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from rewardserve._channel import call_metadata, open_channel
+from rewardserve._contract import DEFAULT_VERSION, tokenizer_model
 from rewardserve._errors import ModelNotFoundError, NotARewardModelError, ServerError
 from rewardserve._grpc_errors import translate
 from rewardserve._tls import TLS
@@ -100,18 +101,38 @@ class Connection:
         """Closes the connection; calls under way end with an error."""
         self._channel.close()
 
-    def latest_version(self, model: str, timeout: float) -> str:
-        """The highest version of a model that the server has loaded.
+    def find_version(self, model: str, wanted: str | None, timeout: float) -> str:
+        """The version to use of those that the server has loaded.
+
+        Args:
+            model: Its name.
+            wanted: This one; None takes the default: the one that was promoted, else the highest.
+            timeout: Seconds that each question may take.
 
         Raises:
-            ServerError: The server can't be reached, or doesn't serve the model.
+            ServerError: The server can't be reached, or doesn't serve the model or this version.
         """
         metadata = self._call(self._stub.ModelMetadata, ModelMetadataRequest(name=model), model, timeout)
         if not metadata.versions:
             raise ModelNotFoundError(
                 f"{self.url} has no version of model {model!r} loaded. Remedy: see the server's log"
             )
-        return str(max(metadata.versions, key=int))
+        version = wanted or self._promoted_version(model, timeout) or str(max(metadata.versions, key=int))
+        if version not in metadata.versions:
+            which = "" if wanted else ", the default,"
+            raise ModelNotFoundError(
+                f"{self.url} hasn't loaded version {version}{which} of model {model!r}, but "
+                f"{', '.join(sorted(metadata.versions, key=int))}. Remedy: `rewardserve promote` loads one; or name "
+                "another version"
+            )
+        return version
+
+    def _promoted_version(self, model: str, timeout: float) -> str | None:
+        companion = tokenizer_model(model)
+        try:
+            return self.settings(companion, "", timeout).parameters.get(DEFAULT_VERSION)
+        except ModelNotFoundError:  # a repository without the companion: its clients bring the tokenizer
+            return None
 
     def settings(self, model: str, version: str, timeout: float) -> ModelSettings:
         """A model's configuration.

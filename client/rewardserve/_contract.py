@@ -22,6 +22,17 @@ FORMAT = 2
 """Raised whenever a field that decides rewards is added, removed, or means something else."""
 _PARAMETER = "rewardserve_contract_{version}"
 
+DEFAULT_VERSION = "rewardserve_default_version"
+"""Parameter of the companion that hands out tokenizers: the version of the reward model for clients that name none.
+Without it, that is the highest one loaded. In the model's own configuration, a change would load the model anew."""
+
+
+Priority = Literal["interactive", "bulk"]
+"""Who waits for a reward: somebody, or a long run."""
+
+PRIORITIES: dict[Priority, int] = {"interactive": 1, "bulk": 2}
+"""Triton's number of each; the lower goes first."""
+
 
 def contract_parameter(version: str | int) -> str:
     """The `config.pbtxt` parameter that holds the contract of one version of a model."""

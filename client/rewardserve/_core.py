@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardserve import _wire
-from rewardserve._contract import RewardContract
+from rewardserve._contract import PRIORITIES, Priority, RewardContract
 from rewardserve._errors import (
     InvalidTokensError,
     TextTooLongError,
@@ -136,11 +136,15 @@ def packed_requests(
     )
 
 
-def infer_request(packed: PackedRequest, model: str, version: str, outputs: Sequence[str]) -> ModelInferRequest:
+def infer_request(
+    packed: PackedRequest, model: str, version: str, outputs: Sequence[str], *, priority: Priority | None = None
+) -> ModelInferRequest:
     """The packed request as a message of the KServe v2 protocol, asking for some of the wire contract's outputs."""
     from tritonclient.grpc.service_pb2 import ModelInferRequest
 
     request = ModelInferRequest(model_name=model, model_version=version)
+    if priority is not None:
+        request.parameters["priority"].uint64_param = PRIORITIES[priority]
     for name, tensor in ((_wire.INPUT_IDS, packed.input_ids), (_wire.SEGMENTS, packed.segments)):
         request.inputs.add(name=name, datatype="INT32", shape=[1, *tensor.shape])
         request.raw_input_contents.append(tensor.tobytes())

@@ -25,6 +25,7 @@ RewardServeError
 │   └── UnsupportedModelError        its architecture can't be served exactly
 ├── ExportError                      an export failed: the repository is as it was
 │   └── ParityError                  the exported graph's rewards differ from the checkpoint's
+├── ReleaseError                     a version can't take over or be retired: what is served is as the message says
 ├── LaunchError                      tritonserver can't be found, or didn't start
 ├── ForkedClientError                the client was made in another process
 └── MissingExtraError (ImportError)  an optional part of rewardserve isn't installed
@@ -57,6 +58,7 @@ __all__ = [
     "ModelNotFoundError",
     "NotARewardModelError",
     "ParityError",
+    "ReleaseError",
     "RequestRejectedError",
     "RewardIntegrityError",
     "RewardServeError",
@@ -199,6 +201,10 @@ class ExportError(RewardServeError):
 
 class ParityError(ExportError):
     """The exported graph's rewards differ from the checkpoint's by more than rounding."""
+
+
+class ReleaseError(RewardServeError):
+    """A version can't take over, or be retired. The message says what is served."""
 
 
 class LaunchError(RewardServeError):

@@ -30,6 +30,7 @@ _HANGS_UP = (
     "The server ends connections: it wants TLS or a client's certificate, or is being restarted. Remedy: check the "
     "client's tls=, and that the server runs"
 )
+_MODEL_CONTROL = "Remedy: start the server with `rewardserve serve --model-control explicit`, or restart it"
 _SERVER_LOG = "Remedy: see the server's log"
 
 _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
@@ -57,6 +58,7 @@ _BY_MESSAGE: tuple[tuple[str, type[ServerError], str], ...] = (
     ("Request timeout expired", ServerOverloadedError, "Remedy: send less at once, or add server instances"),
     ("is not at ready state", ModelNotFoundError, _CHECK_MODEL),
     ("has no available versions", ModelNotFoundError, _CHECK_MODEL),
+    ("explicit model load / unload is not allowed", RequestRejectedError, _MODEL_CONTROL),
     ("expecting header", RequestRejectedError, _CREDENTIALS),
     ("CERTIFICATE_VERIFY_FAILED", ServerUnavailableError, _TLS),
     ("Hostname Verification Check failed", ServerUnavailableError, _TLS),

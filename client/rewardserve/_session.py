@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rewardserve import _core
 from rewardserve._answers import Answers, Result, Rewards, Values
-from rewardserve._contract import RewardContract, tokenizer_model
+from rewardserve._contract import PRIORITIES, Priority, RewardContract, tokenizer_model
 from rewardserve._errors import ContractError, ForkedClientError
 from rewardserve._pairs import join_pairs
 from rewardserve._tls import TLS
@@ -45,10 +45,12 @@ class ClientOptions:
 
     url: str | Sequence[str]
     model: str
+    version: str | None
     tokenizer: str | os.PathLike[str] | None
     timeout: float
     share_prefixes: bool
     max_tokens_in_flight: int | None
+    priority: Priority | None
     tls: TLS | None
     token: str | None
     headers: Mapping[str, str] | None
@@ -57,6 +59,10 @@ class ClientOptions:
         _core.check_timeout(self.timeout)
         if self.max_tokens_in_flight is not None and self.max_tokens_in_flight < 1:
             raise ValueError(f"max_tokens_in_flight is {self.max_tokens_in_flight}. Remedy: at least 1")
+        if self.version is not None and not (str(self.version).isascii() and str(self.version).isdecimal()):
+            raise ValueError(f"version is {self.version!r}. Remedy: the number of a version, such as '1'")
+        if self.priority not in (None, *PRIORITIES):
+            raise ValueError(f"priority is {self.priority!r}. Remedy: one of {', '.join(PRIORITIES)}")
 
 
 class Session:
@@ -83,7 +89,7 @@ class Session:
         self._encoder_lock = threading.Lock()
         self._connection = Connection(options.url, tls=options.tls, token=options.token, headers=options.headers)
         try:
-            self.version = self._connection.latest_version(options.model, options.timeout)
+            self.version = self._connection.find_version(options.model, options.version, options.timeout)
             settings = self._connection.settings(options.model, self.version, options.timeout)
             self.contract = RewardContract.from_parameters(
                 settings.parameters, model=options.model, version=self.version
@@ -124,6 +130,12 @@ class Session:
         if not len(texts):
             return []
         return _core.encode_texts(self._get_encoder(timeout), texts, self.contract, chat=chat, start=start)
+
+    def token_texts(self, sequences: Sequence[Sequence[int]], timeout: float) -> list[list[str]]:
+        """The text of each token of each sequence."""
+        checked = self.check(sequences)
+        encoder = self._get_encoder(timeout)
+        return [encoder.token_texts(sequence.tolist()) for sequence in checked]
 
     def join(self, prompts: Sequence[str], responses: Sequence[str]) -> list[str]:
         """Joins prompts and responses as the contract says."""
@@ -194,7 +206,12 @@ class Session:
             sequences, self.contract, workers=self._workers, share_prefixes=self._options.share_prefixes
         )
         for packed in packed_requests:
-            yield packed, _core.infer_request(packed, self._options.model, self.version, outputs)
+            yield (
+                packed,
+                _core.infer_request(
+                    packed, self._options.model, self.version, outputs, priority=self._options.priority
+                ),
+            )
 
     def _get_encoder(self, timeout: float) -> Encoder:
         with self._encoder_lock:

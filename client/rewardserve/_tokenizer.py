@@ -160,6 +160,24 @@ class Encoder:
         """All tokens, added ones too, and their ids."""
         return self._tokenizer.get_vocab()
 
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """The text that each token adds to those before it; "" where it only begins a character.
+
+        Decoded alone, a token may lose its leading space or be a part of a character: so each is decoded behind the
+        piece of text before it.
+        """
+        texts: list[str] = []
+        context = done = 0
+        for end in range(1, len(ids) + 1):
+            before = self._tokenizer.decode(ids[context:done], skip_special_tokens=False)
+            text = self._tokenizer.decode(ids[context:end], skip_special_tokens=False)
+            if text.endswith("\N{REPLACEMENT CHARACTER}") and end < len(ids):
+                texts.append("")
+            else:
+                texts.append(text[len(before) :])
+                context, done = done, end
+        return texts
+
     def _prepare(self, index: int, text: str, chat: bool) -> str:
         if not isinstance(text, str):
             raise TextTypeError(

@@ -5,6 +5,7 @@ from rewardserve_evaluation._answers import Answer, Conversation, Message, Promp
 from rewardserve_evaluation._calibration import Calibration, CalibrationBin, calibrate, pair_margins
 from rewardserve_evaluation._errors import EvaluationInterruptedError, PreferencesError
 from rewardserve_evaluation._evaluate import evaluate
+from rewardserve_evaluation._length_bias import LengthBias, Share, measure_length_bias
 from rewardserve_evaluation._plot import check_plotting, plot
 from rewardserve_evaluation._preferences import Preference, read_preferences
 from rewardserve_evaluation._report import Benchmark, Evaluation, RewardDistribution, report
@@ -21,6 +22,7 @@ __all__ = [
     "Conversation",
     "Evaluation",
     "EvaluationInterruptedError",
+    "LengthBias",
     "Message",
     "PairScorer",
     "Preference",
@@ -32,6 +34,7 @@ __all__ = [
     "RewardDistribution",
     "ScoredPreference",
     "Scorer",
+    "Share",
     "TiesScore",
     "best_of_n",
     "calibrate",
@@ -39,6 +42,7 @@ __all__ = [
     "evaluate",
     "join_answer",
     "measure_accuracy",
+    "measure_length_bias",
     "pair_margins",
     "plot",
     "read_preferences",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rewardserve_evaluation._accuracy import ScoredPreference, wilson_interval
 
-__all__ = ["Calibration", "CalibrationBin", "calibrate", "pair_margins"]
+__all__ = ["Calibration", "CalibrationBin", "calibrate", "equal_bins", "pair_margins"]
 
 _BINS = 10
 _PAIRS_PER_BIN = 20
@@ -85,12 +85,8 @@ def calibrate(margins: npt.NDArray[np.float64]) -> Calibration:
     sizes = np.abs(margins)
     wins = (margins > 0) + 0.5 * (margins == 0)
     predicted = _sigmoid(sizes)
-    count = max(1, min(_BINS, sizes.size // _PAIRS_PER_BIN))
-    edges = np.quantile(sizes, np.arange(1, count) / count)
-    places = np.searchsorted(edges, sizes, side="left")
     bins = []
-    for place in np.unique(places):
-        inside = places == place
+    for inside in equal_bins(sizes):
         pairs = int(inside.sum())
         low, high = wilson_interval(float(wins[inside].sum()), pairs)
         bins.append(
@@ -109,6 +105,21 @@ def calibrate(margins: npt.NDArray[np.float64]) -> Calibration:
         log_loss=float(np.logaddexp(0.0, -margins).mean()),
         bins=tuple(bins),
     )
+
+
+def equal_bins(values: npt.NDArray[np.float64]) -> list[npt.NDArray[np.bool_]]:
+    """Up to ten bins of about equally many values, at least 20 in each, by growing value; equal values never apart.
+
+    Args:
+        values: float [pairs].
+
+    Returns:
+        bool [pairs] for each bin: what is inside.
+    """
+    count = max(1, min(_BINS, values.size // _PAIRS_PER_BIN))
+    edges = np.quantile(values, np.arange(1, count) / count)
+    places = np.searchsorted(edges, values, side="left")
+    return [places == place for place in np.unique(places)]
 
 
 def _sigmoid(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rewardserve._contract import Parity, RewardContract, Tokenization
 from rewardserve._errors import CheckpointError, ExportError, UntrainedHeadError
+from rewardserve._manifest import Probes
 
 from rewardserve_export._options import ExportOptions, Limits
 from rewardserve_export._tokenization import default_max_length, tokenization_of
@@ -22,13 +23,15 @@ from rewardserve_export.checkpoint import (
     pages_released,
 )
 from rewardserve_export.graph import GraphLimits, probe, trace_onnx, write_onnx, write_torchscript
-from rewardserve_export.parity import check_parity
+from rewardserve_export.parity import Rewards, Tokens, check_parity
 from rewardserve_export.repository import (
     ModelDirectory,
     publish,
     reward_config,
     stage_companions,
+    stage_manifest,
     stage_version,
+    stage_warmup,
     staging,
 )
 
@@ -96,7 +99,7 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
         directory.mkdir(parents=True)
         with pages_released(checkpoint.weights.files):
             contract = _unmeasured_contract(checkpoint, model, tokenization, limits, options)
-            parity = _write_graph(model, _graph_limits(contract), options, directory, progress)
+            parity, probes = _write_graph(model, _graph_limits(contract), options, directory, progress)
         progress("publishing", 0, 0)
         contract = replace(contract, parity=parity)
         stage_version(directory, options.backend, contract, checkpoint.tokenizer.content)
@@ -108,7 +111,10 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
             version=version,
             earlier=contracts,
             threads=options.threads,
+            scheduling=options.scheduling,
         )
+        stage_warmup(config, staged / options.name)
+        stage_manifest(staged, options.name, version, contract, probes)
         path = publish(staged, target, version, config)
     return ExportSummary(
         path=path,
@@ -179,14 +185,23 @@ def _stays_mapped(options: ExportOptions) -> bool:
 
 def _write_graph(
     model: RewardModel, limits: GraphLimits, options: ExportOptions, directory: Path, progress: Progress
-) -> Parity:
+) -> tuple[Parity, Probes]:
     progress("tracing the packed graph", 0, 0)
     if options.format == "torchscript":
         path = write_torchscript(model, limits, options.precision, directory, operators=options.operators)
     else:
         path = _write_onnx(model, limits, options, directory, progress)
-    checking = "checking parity"
-    return check_parity(model, path, limits, lambda done, steps: progress(checking, done, steps), options.precision)
+    probes = []
+
+    def record(sequences: Sequence[Tokens], rewards: Rewards, allowed: float) -> None:
+        ids = tuple(tuple(tokens.tolist()) for tokens in sequences)
+        probes.append(Probes(sequences=ids, rewards=tuple(rewards.tolist()), tolerance=allowed))
+
+    def report(done: int, steps: int) -> None:
+        progress("checking parity", done, steps)
+
+    parity = check_parity(model, path, limits, report, options.precision, record=record)
+    return parity, probes[0]
 
 
 def _write_onnx(

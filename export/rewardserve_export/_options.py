@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from rewardserve._errors import ExportError
 
 from rewardserve_export.graph import HALF_PRECISIONS, Attention, Precision
-from rewardserve_export.repository import STOCK_BACKENDS, Backend
+from rewardserve_export.repository import STOCK_BACKENDS, Backend, Scheduling
 
 __all__ = ["DEFAULT_MAX_LENGTH", "ExportOptions", "Limits", "TokenizationPreset", "Truncation"]
 
@@ -60,6 +60,7 @@ class ExportOptions:
         values: Whether the server also answers the head's output at every token.
         allow_untrained_head: Whether a checkpoint without a value head is exported with a random one.
         threads: Of each instance on a CPU, on the Python backend; by default an equal share of the server's cores.
+        scheduling: How the server runs it: copies, queue, warm-up.
         base: For an adapter, the model it was trained on; by default the one that its `adapter_config.json` names.
         value_head_prefix: Name of the value head, without `.weight`; by default where its trainer keeps it.
     """
@@ -78,6 +79,7 @@ class ExportOptions:
     values: bool = False
     allow_untrained_head: bool = False
     threads: int | None = None
+    scheduling: Scheduling = field(default_factory=Scheduling)
     base: str | Path | None = None
     value_head_prefix: str | None = None
 

@@ -22,6 +22,8 @@ _EXIT_TIMEOUT_SECS = 10
 # each other for an attack, and closes the connection ("too_many_pings").
 _KEEPALIVE = ("--grpc-keepalive-permit-without-calls=1", "--grpc-http2-min-recv-ping-interval-without-data=1000")
 
+_EXPLICIT_CONTROL = ("--model-control-mode=explicit", "--load-model=*")
+
 
 class Ports(NamedTuple):
     """The ports of one server, all different and none 0."""
@@ -81,6 +83,7 @@ def command(options: ServeOptions, server: Tritonserver, ports: Ports) -> list[s
         # Exported configurations are complete. To complete one, Triton would run the model's code an extra time:
         # ready after 1.5 s instead of 0.2 s, even for a model that does nothing.
         "--disable-auto-complete-config",
+        *(_EXPLICIT_CONTROL if options.model_control == "explicit" else ()),
         *backends,
         *_KEEPALIVE,
         *tls_flags(options),

@@ -7,10 +7,13 @@ import ipaddress
 import math
 import secrets
 from pathlib import Path
+from typing import Literal, get_args
 
 from rewardserve_server._restrictions import check_admin_key
 
 __all__ = ["ServeOptions"]
+
+ModelControl = Literal["none", "explicit"]
 
 # These have fields. Set behind the fields' back, readiness would be asked at a port that nobody listens on, and TLS
 # would leave HTTP open beside it.
@@ -41,6 +44,8 @@ class ServeOptions:
         tls_client_ca: PEM file of the CA that must have signed a client's certificate. None: clients need none.
         admin_key: Key that model repository, shared memory, trace and logging requests must carry, in the header
             `GRPC_ADMIN_HEADER` or `HTTP_ADMIN_HEADER`; by default a new random one.
+        model_control: `explicit` lets whoever has the admin key load and unload models while the server runs; `none`
+            nobody. All models are loaded at the start in either.
         tritonserver: The tritonserver binary; None looks on PATH, then for the embedded one.
         extra_args: Arguments for tritonserver, in its own syntax; they come last, so they win. Protocols that they
             restrict keep the header and key given there. Keep HTTP's health endpoint: readiness is asked there.
@@ -59,6 +64,7 @@ class ServeOptions:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     admin_key: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    model_control: ModelControl = "none"
     tritonserver: Path | None = None
     extra_args: tuple[str, ...] = ()
     ready_timeout: float = 600.0
@@ -79,6 +85,8 @@ class ServeOptions:
             raise ValueError("tls_certificate and tls_key must be given together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: clients show theirs over TLS only")
+        if self.model_control not in get_args(ModelControl):
+            raise ValueError(f"model_control must be one of {', '.join(get_args(ModelControl))}")
         check_admin_key(self.admin_key)
         for argument in self.extra_args:
             flag = argument.partition("=")[0]

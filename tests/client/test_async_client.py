@@ -75,10 +75,11 @@ def test_the_same_rewards(server: TritonProcess, client: RewardClient) -> None:
 def test_values(kinds_url: str) -> None:
     async def values() -> list[np.ndarray]:
         async with AsyncRewardClient(kinds_url, model="critic") as client:
-            return await client.values(TEXTS[:3])
+            tokens = [ids.tolist() for ids in await client.tokenize(TEXTS[:3])]
+            return [*await client.values(TEXTS[:3]), *await client.values_tokens(tokens)]
 
     with RewardClient(kinds_url, model="critic") as client:
-        expected = client.values(TEXTS[:3])
+        expected = client.values(TEXTS[:3]) * 2
     for ours, theirs in zip(asyncio.run(values()), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rewardserve import (
+    AsyncRewardClient,
     ChatError,
     ChatTemplateError,
     DoubledBosError,
@@ -69,6 +71,18 @@ def test_conversations_get_the_score_of_transformers(chat_client: RewardClient, 
             expected = model.score(model.model(torch.tensor([ids])).last_hidden_state[0, -1])
         assert reward == pytest.approx(expected.item(), abs=1e-5)
         assert reward == pytest.approx(chat_client.score_tokens([ids])[0], abs=1e-5)
+
+
+def test_the_tokens_of_conversations(chat_client: RewardClient) -> None:
+    conversations = [CONVERSATIONS[name] for name in NAMES]
+    tokens = [ids.tolist() for ids in chat_client.tokenize_chat(conversations)]
+    np.testing.assert_allclose(chat_client.score_tokens(tokens), chat_client.score_chat(conversations), atol=1e-5)
+
+    async def others() -> tuple[list[list[int]], list[list[str]]]:
+        async with AsyncRewardClient(chat_client._options.url) as client:
+            return [ids.tolist() for ids in await client.tokenize_chat(conversations)], await client.token_texts(tokens)
+
+    assert asyncio.run(others()) == (tokens, chat_client.token_texts(tokens))
 
 
 def test_pairs_are_texts(chat_client: RewardClient) -> None:

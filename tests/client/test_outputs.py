@@ -54,8 +54,12 @@ def test_values_end_in_the_reward(kinds_url: str, kinds: dict[str, Path]) -> Non
             np.testing.assert_allclose(value, model.head(states).numpy(), atol=1e-5)
             assert abs(value[-1] - reward) < 1e-6
         assert client.values([]) == []
+        for value, same in zip(values, client.values_tokens([ids.tolist() for ids in tokens]), strict=True):
+            np.testing.assert_allclose(same, value, rtol=0, atol=1e-5)
 
 
 def test_a_model_without_values_says_so(kinds_url: str) -> None:
     with RewardClient(kinds_url, model="encoder") as client, pytest.raises(ContractError, match="--values"):
         client.values(TEXTS)
+    with RewardClient(kinds_url, model="encoder") as client, pytest.raises(ContractError, match="--values"):
+        client.values_tokens([[1, 2]])

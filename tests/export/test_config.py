@@ -28,7 +28,17 @@ output [
   { name: "rewards" data_type: TYPE_FP32 dims: [ -1 ] },
   { name: "fingerprints" data_type: TYPE_INT32 dims: [ -1 ] }
 ]
-dynamic_batching { max_queue_delay_microseconds: 100 }
+dynamic_batching {
+  max_queue_delay_microseconds: 100
+  priority_levels: 2
+  default_priority_level: 2
+  default_queue_policy {
+    timeout_action: REJECT
+    default_timeout_microseconds: 300000000
+    allow_timeout_override: true
+    max_queue_size: 4096
+  }
+}
 instance_group [ { count: 1 } ]
 parameters { key: "rewardserve_contract_1" value { string_value: "\\"quoted\\" \\\\ and\\nnew" } }
 """

@@ -11,6 +11,7 @@ from rewardserve_evaluation import Preference
 from rewardserve_training import TrainingError, train
 from rewardserve_training._base import load_base, open_base
 from rewardserve_training._pairs import TokenPair
+from rewardserve_training._progress import ProgressCallback
 from rewardserve_training._trainer import reward_config, reward_trainer
 from rewardserve_training._value_head import Float32Head
 from safetensors.torch import load_file
@@ -43,7 +44,9 @@ def test_loss_and_gradient_of_the_head_are_float32(
     model = load_base(open_base(base), init_value_head=False).model
     pair = TokenPair(preference=Preference(chosen=("a",), rejected=("b",)), chosen_ids=[5, 6, 7], rejected_ids=[8, 9])
     tokenizer = AutoTokenizer.from_pretrained(base)
-    trainer = reward_trainer(model, tokenizer, reward_config(options), [pair], [], lora_rank)
+    trainer = reward_trainer(
+        model, tokenizer, reward_config(options), [pair], [], lora_rank, ProgressCallback(lambda _: None)
+    )
     seen = []
     model.model.register_forward_hook(lambda *call: seen.append(call[-1].last_hidden_state.dtype))
     model.model.layers[0].mlp.register_forward_hook(lambda *call: seen.append(call[-1].dtype))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from rewardserve_training import train
+from rewardserve_training import TrainProgress, train
 from safetensors.torch import load_file
 from support.training import read_lines, train_options
 
@@ -34,6 +34,19 @@ def test_the_loss_falls_and_held_out_pairs_are_ranked(trained: Trained) -> None:
     while_training = [entry for entry in read_lines(trained.path / "training_log.jsonl") if "eval_loss" in entry]
     assert [entry["step"] for entry in while_training] == [20, 40]
     assert while_training[-1]["eval_accuracy"] == pytest.approx(accuracy.accuracy)
+
+
+def test_progress_is_told(base: Path, data: Path, tmp_path: Path) -> None:
+    told: list[TrainProgress] = []
+    options = train_options(data, tmp_path / "model", max_steps=4, logging_steps=2, eval_steps=2)
+    train(base, options, progress=told.append)
+    assert {progress.steps for progress in told} == {4}
+    assert [progress.step for progress in told if progress.loss is None] == [1, 2, 3, 4]
+    log = [entry for entry in read_lines(tmp_path / "model" / "training_log.jsonl") if "loss" in entry]
+    names = ("step", "loss", "accuracy", "margin")
+    lines = [[getattr(progress, name) for name in names] for progress in told if progress.loss is not None]
+    assert lines == [[entry[name] for name in names] for entry in log]
+    assert [line[0] for line in lines] == [1, 2, 4]
 
 
 def test_evaluation_file_holds_every_pair(trained: Trained) -> None:

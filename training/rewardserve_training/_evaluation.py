@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from rewardserve_evaluation import Accuracy, ScoredPreference, measure_accuracy
+from rewardserve_evaluation import Accuracy, LengthBias, ScoredPreference, measure_accuracy, measure_length_bias
 from torch import nn
 
 from rewardserve_training._pairs import TokenPair
@@ -31,6 +31,11 @@ class PairRewards:
     chosen: float
     rejected: float
 
+    @property
+    def scored(self) -> ScoredPreference:
+        """The pair as `rewardserve_evaluation` measures it."""
+        return ScoredPreference(preference=self.pair.preference, chosen=(self.chosen,), rejected=(self.rejected,))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEvaluation:
@@ -41,10 +46,12 @@ class TrainEvaluation:
         accuracy: Over the pairs.
         mean: Of all rewards, chosen and rejected.
         std: Their standard deviation.
+        length_bias: What the rewards have to do with lengths, in tokens.
     """
 
     rewards: list[PairRewards]
     accuracy: Accuracy
+    length_bias: LengthBias
     mean: float
     std: float
 
@@ -64,15 +71,21 @@ def evaluate_pairs(model: nn.Module, accelerator: Any, pairs: Sequence[TokenPair
         PairRewards(pair=pair, chosen=chosen, rejected=rejected)
         for pair, chosen, rejected in zip(pairs, values[0::2], values[1::2], strict=True)
     ]
-    scored = [
-        ScoredPreference(preference=each.pair.preference, chosen=(each.chosen,), rejected=(each.rejected,))
-        for each in rewards
-    ]
     return TrainEvaluation(
         rewards=rewards,
-        accuracy=measure_accuracy(scored),
+        accuracy=measure_accuracy([each.scored for each in rewards]),
+        length_bias=_length_bias(rewards),
         mean=float(np.mean(values)),
         std=max(float(np.std(values, ddof=1)), _SMALLEST_STD),
+    )
+
+
+def _length_bias(rewards: Sequence[PairRewards]) -> LengthBias:
+    return measure_length_bias(
+        np.array([each.chosen for each in rewards]),
+        np.array([each.rejected for each in rewards]),
+        np.array([len(each.pair.chosen_ids) for each in rewards], dtype=float),
+        np.array([len(each.pair.rejected_ids) for each in rewards], dtype=float),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rewardserve_training._errors import TrainingError
 from rewardserve_training._options import TrainOptions
 
-__all__ = ["LOG_FILE", "RUN_FILE", "check_output", "describe_run", "write_log", "write_run"]
+__all__ = ["LOG_FILE", "RUN_FILE", "check_output", "describe_run", "read_run", "write_log", "write_run"]
 
 RUN_FILE = "training.json"
 LOG_FILE = "training_log.jsonl"
@@ -53,7 +53,7 @@ def write_run(directory: Path, run: dict[str, Any], *, resumed: bool) -> None:
     """
     file = directory / RUN_FILE
     if resumed and file.is_file():
-        begun = json.loads(file.read_text(encoding="utf-8"))
+        begun = read_run(directory)
         names = [name for name in run["options"] if name not in _MAY_DIFFER]
         differing = [name for name in names if begun["options"].get(name) != run["options"][name]]
         differing += [name for name in ("base", "data_sha256") if begun[name] != run[name]]
@@ -63,6 +63,12 @@ def write_run(directory: Path, run: dict[str, Any], *, resumed: bool) -> None:
                 "Remedy: the same options and data again; or another output, without resume"
             )
     file.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """What `write_run` wrote."""
+    run: dict[str, Any] = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
+    return run
 
 
 def write_log(directory: Path, history: Sequence[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rewardserve import Tokenization
 from rewardserve._tokenizer import Encoder
-from rewardserve_evaluation import Accuracy
+from rewardserve_evaluation import Accuracy, LengthBias, check_plotting
 from rewardserve_export import TokenizationPreset
 from rewardserve_export._tokenization import tokenization_of
 from rewardserve_export.checkpoint import Checkpoint, read_tokenizer
@@ -23,7 +23,9 @@ from rewardserve_training._errors import TrainingError
 from rewardserve_training._evaluation import TrainEvaluation, evaluate_pairs, write_evaluation
 from rewardserve_training._options import TrainOptions
 from rewardserve_training._pairs import PairSet, read_pairs
-from rewardserve_training._run import check_output, describe_run, write_log, write_run
+from rewardserve_training._progress import ProgressCallback, TrainProgress
+from rewardserve_training._report import write_report
+from rewardserve_training._run import check_output, describe_run, read_run, write_log, write_run
 from rewardserve_training._save import save_model
 from rewardserve_training._trainer import freeze, last_checkpoint, reward_config, reward_trainer
 
@@ -44,6 +46,7 @@ class TrainSummary:
         trained_parameters: Numbers that were trained.
         parameters: Numbers in the model.
         accuracy: On the evaluation set; None without one.
+        length_bias: What the rewards there have to do with lengths.
         mean: Of the evaluation's rewards, as the head gives them.
         std: Their standard deviation.
         tokenization: How text became tokens.
@@ -59,6 +62,7 @@ class TrainSummary:
     trained_parameters: int
     parameters: int
     accuracy: Accuracy | None
+    length_bias: LengthBias | None
     mean: float | None
     std: float | None
     tokenization: Tokenization
@@ -66,7 +70,10 @@ class TrainSummary:
 
 
 def train(
-    source: str | Path, options: TrainOptions, notice: Callable[[str], None] = lambda _: None
+    source: str | Path,
+    options: TrainOptions,
+    notice: Callable[[str], None] = lambda _: None,
+    progress: Callable[[TrainProgress], None] = lambda _: None,
 ) -> TrainSummary | None:
     """Trains a reward model on preference pairs.
 
@@ -76,16 +83,19 @@ def train(
         source: The base: a reward model of any format, or a language model; a directory, or a Hugging Face Hub name.
         options: How.
         notice: Told, in the main process, about what should be known: where the value head comes from, pairs left out.
+        progress: Told, in the main process, how far it is.
 
     Returns:
         What was made; None in processes other than the main one.
 
     Raises:
         CheckpointError: The base can't be read.
+        MissingExtraError: matplotlib, which draws the report, isn't installed.
         PreferencesError: A row of the data is wrong.
         TrainingError: Options and base, machine, or an earlier run contradict each other.
     """
     started = time.monotonic()
+    check_plotting()  # the report comes last
     config = reward_config(options)
     checkpoint = open_base(source)
     if config.process_index == 0:
@@ -99,13 +109,14 @@ def train(
         notice(f"value head {base.head}")
         if pairs.too_long:
             notice(f"{pairs.too_long} pairs left out: a sequence has more than {rules.max_length} tokens")
-    trainer = _trainer(base, tokenizer, options, config, pairs)
+    trainer = _trainer(base, tokenizer, options, config, pairs, ProgressCallback(progress))
     trained = sum(parameter.numel() for parameter in base.model.parameters() if parameter.requires_grad)
     resumed = last_checkpoint(options.output) if options.resume else None
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     evaluation = _finish(trainer, options, pairs, rules)
     if config.process_index != 0:
         return None
+    write_report(options.output, read_run(options.output), trainer.state.log_history, evaluation)
     return TrainSummary(
         path=options.output,
         head=base.head,
@@ -116,6 +127,7 @@ def train(
         trained_parameters=trained,
         parameters=base.model.num_parameters(),
         accuracy=evaluation.accuracy if evaluation else None,
+        length_bias=evaluation.length_bias if evaluation else None,
         mean=evaluation.mean if evaluation else None,
         std=evaluation.std if evaluation else None,
         tokenization=rules,
@@ -143,10 +155,17 @@ def _begin(source: str | Path, options: TrainOptions, pairs: PairSet) -> None:
     write_run(options.output, describe_run(source, options, pairs.digest(), counts), resumed=options.resume)
 
 
-def _trainer(base: Base, tokenizer: Any, options: TrainOptions, config: RewardConfig, pairs: PairSet) -> RewardTrainer:
+def _trainer(
+    base: Base,
+    tokenizer: Any,
+    options: TrainOptions,
+    config: RewardConfig,
+    pairs: PairSet,
+    progress: ProgressCallback,
+) -> RewardTrainer:
     if options.train_layers is not None:
         freeze(base.model, options.train_layers)
-    trainer = reward_trainer(base.model, tokenizer, config, pairs.train, pairs.evaluation, options.lora_rank)
+    trainer = reward_trainer(base.model, tokenizer, config, pairs.train, pairs.evaluation, options.lora_rank, progress)
     _check_launch(trainer, options)
     return trainer
 

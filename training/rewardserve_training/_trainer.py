@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, TaskType
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
 from rewardserve_training._errors import TrainingError
@@ -67,6 +67,7 @@ def reward_config(options: TrainOptions) -> RewardConfig:
             save_total_limit=2,
             ddp_find_unused_parameters=False,
             report_to=options.report_to,
+            disable_tqdm=True,  # `ProgressCallback` takes the bar's place
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise TrainingError(f"{error}. Remedy: another precision, for instance bf16") from error
@@ -79,6 +80,7 @@ def reward_trainer(
     train: Sequence[TokenPair],
     evaluation: Sequence[TokenPair],
     lora_rank: int | None,
+    progress: TrainerCallback,
 ) -> RewardTrainer:
     """The trainer, ready to `train()`.
 
@@ -98,16 +100,19 @@ def reward_trainer(
         with warnings.catch_warnings():
             # peft 0.21 reads a name that transformers 5.24 deprecates.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            return _Trainer(
+            trainer = _Trainer(
                 model=model,
                 args=config,
                 train_dataset=_dataset(train),
                 eval_dataset=_dataset(evaluation) if config.do_eval else None,
                 processing_class=tokenizer,
                 peft_config=lora,
+                callbacks=[progress],
             )
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f"the trainer can't be set up: {error}") from error
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _dataset(pairs: Sequence[TokenPair]) -> Dataset:

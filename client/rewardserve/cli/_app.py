@@ -8,15 +8,20 @@ import typer
 from rich.text import Text
 
 from rewardserve._errors import RewardServeError
+from rewardserve.cli._check_repository import check_repository
 from rewardserve.cli._console import stderr
 from rewardserve.cli._evaluate import evaluate
 from rewardserve.cli._export import export
 from rewardserve.cli._gateway import gateway
 from rewardserve.cli._inspect import inspect
+from rewardserve.cli._plan import plan
+from rewardserve.cli._playground import playground
+from rewardserve.cli._release import promote, prune, rollback
 from rewardserve.cli._score import score
 from rewardserve.cli._serve import serve
 from rewardserve.cli._train import train
 from rewardserve.cli._verify import verify
+from rewardserve.cli._versions import versions
 
 __all__ = ["app", "main"]
 
@@ -31,17 +36,22 @@ app = typer.Typer(
 The usual way: `inspect` a checkpoint, `export` it into a Triton model repository, `serve` that repository, and `score`
 texts, from here or from Python with `rewardserve.RewardClient`. `train` makes such a checkpoint from preference pairs.
 `verify` compares a running server with the checkpoint, `evaluate` measures accuracy on preference pairs, `gateway`
-serves trainers that call a reward model over HTTP.
+serves trainers that call a reward model over HTTP, `playground` is a web page to look at rewards, `plan` says how
+large a server has to be.
 """,
 )
 app.command()(train)
 app.command()(inspect)
+app.command()(plan)
 app.command()(export)
 app.command()(serve)
 app.command()(score)
 app.command()(verify)
 app.command()(evaluate)
 app.command()(gateway)
+app.command()(playground)
+for _command in (versions, promote, rollback, prune, check_repository):
+    app.command(rich_help_panel="Releases")(_command)
 
 
 def main() -> None:

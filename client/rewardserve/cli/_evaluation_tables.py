@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from rewardserve_evaluation import Accuracy, Evaluation, RewardBenchV1, RewardBenchV2
+    from rewardserve_evaluation import Accuracy, Evaluation, LengthBias, RewardBenchV1, RewardBenchV2
 
-__all__ = ["print_evaluation"]
+__all__ = ["length_table", "print_evaluation"]
 
 _SHOWN = 5
 """Names listed before "and N more"."""
@@ -28,6 +28,17 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(f"[yellow]{evaluation.skipped:,} rows are left out: too long for the model[/]", soft_wrap=True)
     if not evaluation.complete:
         console.print(f"[bold red]This is a part: {evaluation.unscored:,} rows have no reward.[/]", soft_wrap=True)
+
+
+def length_table(bias: LengthBias) -> Table:
+    """Accuracies where the chosen answer is longer and where it is shorter, and that of length alone."""
+    table = Table(title="Length bias", title_justify="left", title_style="bold")
+    table.add_column("on the evaluation set", style="cyan", overflow="fold")
+    for heading in ("pairs", "share", "95% interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, share in bias.shares.items():
+        table.add_row(name, *share.cells)
+    return table
 
 
 def _accuracies(evaluation: Evaluation) -> Table:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from rewardserve_export import ExportSummary
     from rewardserve_export import Progress as ExportProgress
 
-__all__ = ["export"]
+__all__ = ["Precision", "export"]
+
+_SERVER = "On the server"
 
 
 class _Backend(StrEnum):
@@ -37,7 +39,9 @@ class _Format(StrEnum):
     torchscript = "torchscript"
 
 
-class _Precision(StrEnum):
+class Precision(StrEnum):
+    """Of an export."""
+
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
@@ -76,12 +80,12 @@ def export(
         ),
     ] = _Format.onnx,
     precision: Annotated[
-        _Precision,
+        Precision,
         typer.Option(
             metavar="PRECISION",
             help="Of weights and activations: `fp32`, `bf16`, `fp16` (GPUs), `int8` (CPUs). The head is always fp32.",
         ),
-    ] = _Precision.fp32,
+    ] = Precision.fp32,
     attention: Annotated[
         _Attention,
         typer.Option(
@@ -127,6 +131,25 @@ def export(
             min=1, metavar="N", help="Of each instance on a CPU, `python` backend. [default: the server's cores]"
         ),
     ] = None,
+    instances: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", rich_help_panel=_SERVER, help="Copies of the model, on each of `--gpus`."),
+    ] = 1,
+    gpus: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", rich_help_panel=_SERVER, help="GPUs to use. [default: all, or the CPU]"),
+    ] = None,
+    queue_size: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", rich_help_panel=_SERVER, help="Requests that may wait; more are sent back."),
+    ] = 4096,
+    queue_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", rich_help_panel=_SERVER, help="How long a request may wait.")
+    ] = 300.0,
+    warmup: Annotated[
+        bool,
+        typer.Option("--warmup", rich_help_panel=_SERVER, help="Compute some requests before a version is ready."),
+    ] = False,
     base: Base = None,
     value_head_prefix: ValueHeadPrefix = None,
     allow_untrained_head: Annotated[
@@ -154,6 +177,13 @@ def export(
         tokenization=tokenization.value,
         values=values,
         threads=threads,
+        scheduling=package.Scheduling(
+            instances=instances,
+            gpus=_numbers(gpus),
+            queue_size=queue_size,
+            queue_timeout=queue_timeout,
+            warmup=warmup,
+        ),
         base=base,
         value_head_prefix=value_head_prefix,
         allow_untrained_head=allow_untrained_head,
@@ -166,6 +196,13 @@ def export(
     if not summary.trained_head:
         console.print(Text("The value head is untrained: these rewards are random.", "bold red"))
     console.print(f"next: rewardserve serve --repository {shlex.quote(str(repository))}")
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} must be numbers, such as 0,1", param_hint="--gpus") from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from rewardserve_server import TritonProcess
 
 __all__ = ["serve"]
+
+
+class _ModelControl(StrEnum):
+    none = "none"
+    explicit = "explicit"
 
 
 def serve(
@@ -60,6 +66,14 @@ def serve(
             "[default: a random one, printed]",
         ),
     ] = None,
+    model_control: Annotated[
+        _ModelControl,
+        typer.Option(
+            metavar="MODE",
+            help="`explicit` lets `promote`, `rollback` and `prune` change versions while the server runs, with the "
+            "admin key.",
+        ),
+    ] = _ModelControl.none,
     log_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep what tritonserver prints. [default: it is dropped]")
     ] = None,
@@ -88,6 +102,7 @@ def serve(
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,
             **given,
+            model_control=model_control.value,
             tritonserver=tritonserver,
             extra_args=tuple(extra or ()),
         )

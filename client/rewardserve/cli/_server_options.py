@@ -14,7 +14,7 @@ import typer
 
 from rewardserve._tls import TLS
 
-__all__ = ["Server", "Timeout", "takes_server"]
+__all__ = ["Address", "Server", "Timeout", "takes_server"]
 
 _SECURITY = "Secure connections"
 _URL, _MODEL = "localhost:8001", "reward"
@@ -30,8 +30,8 @@ Timeout = Annotated[float, typer.Option(callback=_positive, help="Seconds that o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
-    """The options that say which server. `takes_server` makes command-line options of them."""
+class Address:
+    """The options that say where a server is, and how the connection is secured."""
 
     url: Annotated[
         list[str] | None,
@@ -39,13 +39,6 @@ class Server:
             metavar="HOST:PORT",
             help=f"The server's gRPC address; once for each replica, or dns:///NAME:PORT. [default: {_URL}]",
         ),
-    ] = None
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"Name of the served model. [default: {_MODEL}]")
-    ] = None
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The exported tokenizer.json. [default: from the cache, or from the server]"),
     ] = None
     tls: Annotated[
         bool, typer.Option("--tls", rich_help_panel=_SECURITY, help="Use TLS; so do the options that follow.")
@@ -86,6 +79,43 @@ class Server:
         ),
     ] = None
 
+    def connection_arguments(self) -> dict[str, Any]:
+        """What every client takes, but for the address.
+
+        Raises:
+            typer.BadParameter: Options don't fit together.
+        """
+        headers = {}
+        for line in self.header or ():
+            name, colon, value = line.partition(":")
+            if not (name and colon):
+                raise typer.BadParameter(f"{line!r} must be NAME:VALUE", param_hint="--header")
+            headers[name.strip()] = value.strip()
+        tls = None
+        if self.tls or any((self.tls_ca, self.tls_certificate, self.tls_key)):
+            try:
+                tls = TLS(ca=self.tls_ca, certificate=self.tls_certificate, key=self.tls_key)
+            except ValueError as error:
+                raise typer.BadParameter(str(error), param_hint="--tls-certificate, --tls-key") from error
+        return {"tls": tls, "token": self.server_token, "headers": headers or None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(Address):
+    """The options that say which model on which server. `takes_server` makes command-line options of them."""
+
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"Name of the served model. [default: {_MODEL}]")
+    ] = None
+    model_version: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Its version. [default: the one that was promoted, else the highest]"),
+    ] = None
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The exported tokenizer.json. [default: from the cache, or from the server]"),
+    ] = None
+
     @property
     def is_default(self) -> bool:
         """Whether none of the options was given; a token may be in the environment for other commands."""
@@ -107,45 +137,36 @@ class Server:
         Raises:
             typer.BadParameter: Options don't fit together.
         """
-        headers = {}
-        for line in self.header or ():
-            name, colon, value = line.partition(":")
-            if not (name and colon):
-                raise typer.BadParameter(f"{line!r} must be NAME:VALUE", param_hint="--header")
-            headers[name.strip()] = value.strip()
-        tls = None
-        if self.tls or any((self.tls_ca, self.tls_certificate, self.tls_key)):
-            try:
-                tls = TLS(ca=self.tls_ca, certificate=self.tls_certificate, key=self.tls_key)
-            except ValueError as error:
-                raise typer.BadParameter(str(error), param_hint="--tls-certificate, --tls-key") from error
+        version = self.model_version
+        if version is not None and not (version.isascii() and version.isdecimal()):
+            raise typer.BadParameter("must be a version's number", param_hint="--model-version")
         return {
             "url": (self.url or [_URL])[0] if len(self.url or [_URL]) == 1 else self.url,
             "model": self.model_name,
+            "version": version,
             "tokenizer": self.tokenizer,
-            "tls": tls,
-            "token": self.server_token,
-            "headers": headers or None,
+            **self.connection_arguments(),
         }
 
 
 def takes_server(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command, in the place of its parameter `server`, the options of `Server`."""
-    hints = get_type_hints(Server, include_extras=True)
+    """Gives a command, in the place of its parameter `server`, the options of its class: `Server`, or `Address`."""
+    own = inspect.signature(command, eval_str=True)
+    kind: type[Address] = own.parameters["server"].annotation
+    hints = get_type_hints(kind, include_extras=True)
     options = [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
-        for field in fields(Server)
+        for field in fields(kind)
     ]
-    own = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []
     for parameter in own.parameters.values():
         parameters += options if parameter.name == "server" else [parameter]
 
     @functools.wraps(command)
     def with_server(**arguments: Any) -> None:
-        server = Server(**{option.name: arguments.pop(option.name) for option in options})
+        server = kind(**{option.name: arguments.pop(option.name) for option in options})
         command(server=server, **arguments)
 
     with_server.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 from rich.text import Text
 
 from rewardserve.cli._checkpoint_options import Tokenization
-from rewardserve.cli._console import details, stderr, stdout
+from rewardserve.cli._console import details, progress_bar, stderr, stdout
+from rewardserve.cli._evaluation_tables import length_table
 from rewardserve.cli._extras import require
 from rewardserve.cli._scored_text import scored_text
 
 if TYPE_CHECKING:
-    from rewardserve_training import TrainSummary
+    from rewardserve_training import TrainOptions, TrainProgress, TrainSummary
 
 __all__ = ["train"]
 
@@ -204,13 +207,40 @@ def train(
         eval_steps=eval_steps,
         report_to=report_to,
     )
-    summary = package.train(base, options, lambda text: stderr().print(Text.assemble(("note:", "yellow"), f" {text}")))
+    summary = _train(package, base, options)
     if summary is None:  # another process prints
         return
     console = stdout()
     console.print(_table(summary))
+    if summary.length_bias is not None:
+        console.print(length_table(summary.length_bias))
+        for finding in summary.length_bias.findings():
+            console.print(finding)
     console.print(Text.assemble(("saved", "green"), f" {summary.path}"))
+    console.print(Text.assemble(("report", "green"), f" {summary.path / package.REPORT_FILE}"))
     console.print(f"next: rewardserve export {shlex.quote(str(summary.path))} --repository model_repository")
+
+
+def _train(package: ModuleType, base: str, options: TrainOptions) -> TrainSummary | None:
+    """Trains below a bar; where standard error is no terminal there are lines of a log instead."""
+    console = stderr()
+    with progress_bar(MofNCompleteColumn()) as bar:
+        task = bar.add_task("training", visible=False)  # only the main process is told, and shows it
+
+        def told(progress: TrainProgress) -> None:
+            bar.update(task, completed=progress.step, total=progress.steps, visible=True)
+            if progress.loss is None:
+                return
+            measured = f"loss {progress.loss:.4f}, accuracy {progress.accuracy:.1%}, margin {progress.margin:.3f}"
+            bar.update(task, description=f"training ({measured})")
+            if not console.is_terminal:
+                console.print(f"{progress.step:,} of {progress.steps:,} updates: {measured}")
+
+        def note(text: str) -> None:
+            bar.console.print(Text.assemble(("note:", "yellow"), f" {text}"))
+
+        summary: TrainSummary | None = package.train(base, options, note, told)
+    return summary
 
 
 def _table(summary: TrainSummary) -> Table:

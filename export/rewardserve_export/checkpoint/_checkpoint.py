@@ -77,18 +77,23 @@ class Checkpoint:
         return self.contents.normalization
 
     @property
+    def backbone_config(self) -> Any:
+        """The backbone's configuration, of transformers' class for its family; None where it can't be read."""
+        try:
+            return AutoConfig.from_pretrained(
+                self.files.model.directory, local_files_only=True, trust_remote_code=False
+            ).get_text_config()
+        except Exception:  # loading the weights will say what is wrong with it
+            return None
+
+    @property
     def positions(self) -> int | None:
         """Tokens of the longest sequence that the backbone was made for, or None: unbounded.
 
         By transformers' configuration class, which knows each family's name for it. RoBERTa and its kin count positions
         from behind the padding's.
         """
-        try:
-            config = AutoConfig.from_pretrained(
-                self.files.model.directory, local_files_only=True, trust_remote_code=False
-            ).get_text_config()
-        except Exception:  # loading the weights will say what is wrong with it
-            return None
+        config = self.backbone_config
         limit: int | None = getattr(config, "max_position_embeddings", None)
         if limit is not None and config.model_type in _POSITIONS_BEHIND_PADDING:
             limit -= (config.pad_token_id or 0) + 1

@@ -53,6 +53,8 @@ def check_parity(
     limits: GraphLimits,
     progress: Callable[[int, int], None],
     precision: Precision = "fp32",
+    *,
+    record: Callable[[Sequence[Tokens], Rewards, float], None] = lambda *_: None,
 ) -> Parity:
     """Compares transformers, the packed model in PyTorch, and the exported graph, over several batch compositions.
 
@@ -66,6 +68,7 @@ def check_parity(
         limits: That the graph was traced with.
         progress: Called with (steps done, steps in all).
         precision: That the graph was traced in.
+        record: Called, when all agree, with the sequences, their rewards in float32, and the difference allowed.
 
     Raises:
         ParityError: A reward differs from transformers in float32 by more than `allowed_difference`.
@@ -106,6 +109,7 @@ def check_parity(
             advance()
         if limits.values:
             largest = max(largest, _require_values(model, run, sequences, precision))
+    record(sequences, expected, allowed)
     deviation = float(np.ptp(np.stack(results), axis=0).max())
     return Parity(sequences=len(sequences), largest_difference=largest, batch_deviation=deviation)
 

@@ -12,6 +12,8 @@ from rewardserve._contract import RewardContract, contract_parameter
 from rewardserve._errors import ExportError
 from tritonclient.grpc import model_config_pb2 as pb
 
+from rewardserve_export.repository._scheduling import Scheduling, add_warmup, dynamic_batching, instance_group
+
 __all__ = [
     "STOCK_BACKENDS",
     "Backend",
@@ -35,12 +37,13 @@ THREADS = "threads"
 REWARD_MODEL = "reward_model"
 """The parameter of a companion that scores texts: with which model."""
 
-QUEUE_DELAY_MICROSECONDS = 100
-"""Long enough for requests sent at once to meet, and hardly anything to one that is alone; under load, requests wait
-for the run before theirs anyway."""
+_DEFAULT_SCHEDULING = Scheduling()
 
 PYTHON_MAX_BATCH_SIZE = 64
 """Requests handed over at once; the backend itself cuts them into runs of at most max_batch_tokens."""
+
+SPREAD_MAX_BATCH_SIZE = 4
+"""With several instances: of more, Triton hands all that waits to one of them, while the others have nothing to do."""
 
 
 def reward_config(
@@ -51,6 +54,7 @@ def reward_config(
     version: str,
     earlier: Mapping[str, str],
     threads: int | None = None,
+    scheduling: Scheduling = _DEFAULT_SCHEDULING,
 ) -> Any:
     """The configuration of a reward model, with the wire contract's tensors.
 
@@ -61,16 +65,18 @@ def reward_config(
         version: Its number.
         earlier: The contracts, as JSON, of the other versions in the repository.
         threads: Of each instance, on the Python backend; None leaves it to the server.
+        scheduling: Copies, queue, warm-up.
     """
     stock = backend != "python"
     # A stock backend counts requests, not tokens: it may merge as many as always fit into a run. None, where a short
     # sequence of one request would be padded to a long one of another.
     fitting = 1 if contract.padded else contract.max_batch_tokens // contract.max_request_tokens
+    most = fitting if stock else PYTHON_MAX_BATCH_SIZE
     config = pb.ModelConfig(
         name=name,
         backend=backend,
         platform="pytorch_libtorch" if backend == "pytorch" else "",
-        max_batch_size=fitting if stock else PYTHON_MAX_BATCH_SIZE,
+        max_batch_size=min(most, SPREAD_MAX_BATCH_SIZE) if scheduling.copies > 1 else most,
         input=[
             pb.ModelInput(name=_wire.INPUT_IDS, data_type=pb.TYPE_INT32, dims=[-1], allow_ragged_batch=True),
             pb.ModelInput(name=_wire.SEGMENTS, data_type=pb.TYPE_INT32, dims=[-1, 2], allow_ragged_batch=True),
@@ -79,9 +85,8 @@ def reward_config(
             pb.ModelOutput(name=_wire.REWARDS, data_type=pb.TYPE_FP32, dims=[-1, *_label_dims(contract)]),
             pb.ModelOutput(name=_wire.FINGERPRINTS, data_type=pb.TYPE_INT32, dims=[-1]),
         ],
-        dynamic_batching=pb.ModelDynamicBatching(max_queue_delay_microseconds=QUEUE_DELAY_MICROSECONDS),
-        # Without this, Triton starts two instances on a CPU, each with its own copy of the weights.
-        instance_group=[pb.ModelInstanceGroup(count=1)],
+        dynamic_batching=dynamic_batching(scheduling),
+        instance_group=[instance_group(scheduling)],
     )
     if contract.values:
         config.output.add(name=_wire.VALUES, data_type=pb.TYPE_FP32, dims=[-1])
@@ -89,8 +94,11 @@ def reward_config(
         _scatter(config)
     if threads is not None:
         config.parameters[THREADS].string_value = str(threads)
-    for number, text in {**earlier, version: contract.to_json()}.items():
+    contracts = {**earlier, version: contract.to_json()}
+    for number, text in contracts.items():
         config.parameters[contract_parameter(number)].string_value = text
+    if scheduling.warmup:
+        add_warmup(config, contracts.values())
     return config
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from rewardserve._contract import text_model, tokenizer_model
 from rewardserve._errors import ExportError
+from tritonclient.grpc import model_config_pb2 as pb
 
 from rewardserve_export.repository._config import (
     Backend,
@@ -23,8 +24,9 @@ from rewardserve_export.repository._config import (
     tokenizer_config,
     write_config,
 )
+from rewardserve_export.repository._scheduling import WARMUP
 
-__all__ = ["ModelDirectory", "publish", "staging"]
+__all__ = ["ModelDirectory", "locked", "publish", "staging"]
 
 
 class ModelDirectory:
@@ -75,7 +77,7 @@ class ModelDirectory:
 
     def _check_companions(self) -> None:
         for path, task, is_ours in (
-            (self.companion, "hands out tokenizers", lambda config: config == tokenizer_config(self.companion.name)),
+            (self.companion, "hands out tokenizers", self._hands_out_tokenizers),
             (self.text, "scores texts", lambda config: scores_texts_of(config, self.name)),
         ):
             if path.exists() and not is_ours(read_config(path / "config.pbtxt")):
@@ -83,6 +85,11 @@ class ModelDirectory:
                     f"{path} is another model, but its name is needed for the one that {task}. "
                     "Remedy: use another --name, or remove it"
                 )
+
+    def _hands_out_tokenizers(self, config: Any) -> bool:
+        expected = tokenizer_config(self.companion.name)
+        expected.MergeFrom(pb.ModelConfig(parameters=config.parameters))  # as `promote` writes them
+        return bool(config == expected)
 
 
 @contextmanager
@@ -92,9 +99,7 @@ def staging(repository: Path) -> Iterator[Path]:
     It lies beside the repository, since Triton takes every directory inside for a model; only if the repository is a
     mount point of its own must it lie inside.
     """
-    parent = next(path for path in (repository.parent, *repository.parent.parents) if path.is_dir())
-    if repository.is_dir() and repository.stat().st_dev != parent.stat().st_dev:
-        parent = repository
+    parent = _staging_place(repository)
     try:
         directory = Path(tempfile.mkdtemp(prefix=".rewardserve-export-", dir=parent))
     except OSError as error:
@@ -125,17 +130,18 @@ def publish(staged: Path, model: ModelDirectory, version: str, config: Any) -> P
     Raises:
         ExportError: It can't be moved; the repository is as it was.
     """
-    staged_config = staged / model.name / "config.pbtxt"
-    write_config(config, staged_config)
+    write_config(config, staged / model.name / "config.pbtxt")
     _sync(staged)
     try:
         # Two exports of one repository stage in one place: the second waits, and finds its version taken.
-        with _locked(staged.parent), _undone_on_failure() as undo:
+        with locked(model.repository), _undone_on_failure() as undo:
             if model.next_version() != version:
                 raise ExportError(
                     f"another version of {model.name} than {version} is next by now. "
                     "Remedy: check that no other export is running; then export again"
                 )
+            for each in (model.name, model.text.name):
+                _keep_version_policy(model.repository / each / "config.pbtxt", staged / each / "config.pbtxt")
             _make_directories(model.repository, undo)
             for source, target in _moves(staged, model, version):
                 _move(source, target, undo)
@@ -167,13 +173,39 @@ def _moves(staged: Path, model: ModelDirectory, version: str) -> Iterator[tuple[
         if not target.exists():
             yield source, target
         else:
+            yield from _new_files(source / WARMUP, target / WARMUP)
             yield source / "config.pbtxt", target / "config.pbtxt"
             yield source / version, target / version
 
 
+def _new_files(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
+    """Files that equal names make equal."""
+    if source.is_dir() and not target.exists():
+        yield source, target
+    elif source.is_dir():
+        yield from ((file, target / file.name) for file in source.iterdir() if not (target / file.name).exists())
+
+
+def _keep_version_policy(current: Path, staged: Path) -> None:
+    """Once a version was promoted, a new one isn't served before it is promoted itself."""
+    if current.exists() and (policy := read_config(current)).HasField("version_policy"):
+        config = read_config(staged)
+        config.version_policy.CopyFrom(policy.version_policy)
+        write_config(config, staged)
+        _sync(staged.parent)
+
+
+def _staging_place(repository: Path) -> Path:
+    parent = next(path for path in (repository.parent, *repository.parent.parents) if path.is_dir())
+    if repository.is_dir() and repository.stat().st_dev != parent.stat().st_dev:
+        return repository
+    return parent
+
+
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY)
+def locked(repository: Path) -> Iterator[None]:
+    """Waits until nobody else publishes in a repository, or changes what it serves."""
+    descriptor = os.open(_staging_place(repository), os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -1,0 +1,3 @@
+"""What tests of releases share."""
+
+ADMIN_KEY = "an-admin-key"

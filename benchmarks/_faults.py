@@ -23,8 +23,8 @@ from benchmarks._setup import BenchmarkError, Setup, say
 __all__ = ["fault_tables", "faults"]
 
 _TEXTS_PER_RUN = 4000
-_CALL = 4000
-"""Texts of the calls that are disturbed in their middle: many of the server's batches, each of which it counts."""
+_CALL = 2000
+"""Texts of the calls that are disturbed in their middle."""
 
 
 def faults(setup: Setup) -> dict[str, Any]:

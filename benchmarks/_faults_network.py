@@ -76,7 +76,8 @@ def _ip(*arguments: str) -> None:
         raise BenchmarkError("losing packets needs iproute2. Remedy: install it") from error
     except subprocess.CalledProcessError as error:
         raise BenchmarkError(
-            f"losing packets needs a network namespace: {error.stderr.strip()}. Remedy: run as root"
+            f"losing packets needs a network namespace: {error.stderr.strip()}. Remedy: run as root; one that a killed "
+            f"run left behind goes with `ip netns delete {_NAMESPACE}`"
         ) from error
 
 

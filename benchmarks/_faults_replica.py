@@ -125,19 +125,21 @@ class Replica:
 
 @contextlib.contextmanager
 def in_mid_call(replica: Replica, action: Callable[[], None]) -> Iterator[None]:
-    """Does something, in a thread, once the server has answered some more requests; waits for its end.
+    """Does something, in a thread, once the server has answered a first request; waits for its end.
+
+    By then it has merged 64 others into a batch, and answers, and counts, none of them before all are computed.
 
     Raises:
         BenchmarkError: The call was over before.
     """
-    goal = replica.inferences() + 3
+    before = replica.inferences()
     over = threading.Event()
     errors: list[Exception] = []
 
     def watch() -> None:
         try:
             with replica.counting() as inferences:
-                while inferences() < goal and not over.is_set():
+                while inferences() == before and not over.is_set():
                     time.sleep(_POLL_SECONDS)
             if over.is_set():
                 raise BenchmarkError("the call was over before anything could happen to it")  # noqa: TRY301

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rewardserve import RewardClient
 from rewardserve_export import ExportOptions, export
 from rewardserve_server import ServeOptions, TritonProcess
-from rewardserve_training import TrainOptions, TrainProgress, train
+from rewardserve_training import REPORT_FILE, TrainOptions, TrainProgress, train
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -113,6 +113,7 @@ def train_checkpoint(pairs: list[Pair], held_out: list[Pair], directory: Path) -
         f"trained on {summary.train_pairs} pairs in {summary.seconds:.0f} s; "
         f"ranks {summary.accuracy.accuracy:.0%} of {summary.accuracy.rows} others right; saved in {directory}"
     )
+    console.print(f"learning curve, rewards and length bias: {directory / REPORT_FILE}")
     return directory
 
 

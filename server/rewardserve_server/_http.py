@@ -11,7 +11,7 @@ import uvicorn
 from rewardserve import LaunchError
 from starlette.types import ASGIApp
 
-__all__ = ["listen", "serve_app"]
+__all__: list[str] = []
 
 _BACKLOG = 2048
 

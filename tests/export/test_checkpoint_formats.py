@@ -238,6 +238,7 @@ def test_export_of_another_format_on_the_stock_backend(
         "model.onnx",
         "model.onnx.data",
         "contract.json",
+        "manifest.json",
         "tokenizer.json",
     }
     assert summary.bytes == sum(path.stat().st_size for path in summary.path.iterdir())

@@ -138,7 +138,12 @@ def test_export_for_the_stock_backend(checkpoint: Path, tmp_path: Path) -> None:
     summary = export(
         checkpoint, ExportOptions(repository=tmp_path, format="torchscript", backend="pytorch", max_length=512)
     )
-    assert sorted(file.name for file in summary.path.iterdir()) == ["contract.json", "model.pt", "tokenizer.json"]
+    assert sorted(file.name for file in summary.path.iterdir()) == [
+        "contract.json",
+        "manifest.json",
+        "model.pt",
+        "tokenizer.json",
+    ]
     config = read_config(tmp_path / "reward" / "config.pbtxt")
     assert (config.backend, config.platform) == ("pytorch", "pytorch_libtorch")
     assert [entry.target_name[0] for entry in config.batch_input] == ["request_tokens", "request_segments"]

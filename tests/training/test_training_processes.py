@@ -36,7 +36,7 @@ def test_two_processes_train_what_one_does(base: Path, data: Path, tmp_path: Pat
     ended = subprocess.run([*launch, str(base), *options], capture_output=True, text=True, timeout=200, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("next: rewardserve export") == 1  # one process prints
-    assert ended.stderr.count(" of 6 updates: loss ") == 6
+    assert ended.stderr.count(" of 6: loss ") == 6
     assert "'loss'" not in ended.stdout + ended.stderr  # the trainer's own log: dicts
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for key, tensor in one.items():

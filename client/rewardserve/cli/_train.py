@@ -231,10 +231,10 @@ def _train(package: ModuleType, base: str, options: TrainOptions) -> TrainSummar
             bar.update(task, completed=progress.step, total=progress.steps, visible=True)
             if progress.loss is None:
                 return
-            measured = f"loss {progress.loss:.4f}, accuracy {progress.accuracy:.1%}, margin {progress.margin:.3f}"
-            bar.update(task, description=f"training ({measured})")
+            measured = f"loss {progress.loss:.3f}, accuracy {progress.accuracy:.0%}"
+            bar.update(task, description=f"training: {measured}")
             if not console.is_terminal:
-                console.print(f"{progress.step:,} of {progress.steps:,} updates: {measured}")
+                console.print(f"{progress.step:,} of {progress.steps:,}: {measured}, margin {progress.margin:.3f}")
 
         def note(text: str) -> None:
             bar.console.print(Text.assemble(("note:", "yellow"), f" {text}"))

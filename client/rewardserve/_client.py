@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
@@ -14,10 +12,9 @@ import numpy.typing as npt
 
 from rewardserve._answers import Result
 from rewardserve._contract import Priority, RewardContract
-from rewardserve._errors import InputError, ServerError
 from rewardserve._exchange import Exchange
 from rewardserve._session import DEFAULT_TIMEOUT, ClientOptions, Session
-from rewardserve._stream import WINDOWS_UNDER_WAY, Outcome, Window, windows
+from rewardserve._stream_threads import score_stream
 from rewardserve._tls import TLS
 from rewardserve._transfer import Transfer
 
@@ -155,7 +152,7 @@ class RewardClient:
         Warns:
             TruncationWarning: Texts were cut, where the contract says so.
         """
-        return self._stream(texts, self._session.timeout(timeout), progress)
+        return score_stream(self._session, texts, self._session.timeout(timeout), progress)
 
     def score_pairs(
         self, prompts: Sequence[str], responses: Sequence[str], *, timeout: float | None = None
@@ -357,59 +354,3 @@ class RewardClient:
 
     def _run(self, transfer: Transfer[Result]) -> Result:
         return Exchange(transfer, self._session.send).run()
-
-    def _stream(self, texts: Iterable[str], timeout: float, progress: Callable[[int], None] | None) -> Iterator[Any]:
-        under_way: deque[tuple[_WindowCall, Future[Outcome]]] = deque()
-        cut, more, done = windows(texts), True, 0
-        with ThreadPoolExecutor(WINDOWS_UNDER_WAY, thread_name_prefix="rewardserve") as pool:
-            try:
-                while True:
-                    while more and len(under_way) < WINDOWS_UNDER_WAY:
-                        if (window := next(cut, None)) is None:
-                            more = False
-                        else:
-                            call = _WindowCall(self._session, timeout)
-                            under_way.append((call, pool.submit(call.score, window)))
-                    if not under_way:
-                        return
-                    outcome = under_way[0][1].result()
-                    under_way.popleft()
-                    done += len(outcome.rewards)
-                    if progress is not None:
-                        progress(done)
-                    yield from outcome.rewards
-                    if outcome.error is not None:
-                        raise outcome.error
-            finally:
-                for call, _ in under_way:
-                    call.interrupt()
-
-
-class _WindowCall:
-    """One window of a stream, scored in a thread."""
-
-    def __init__(self, session: Session, timeout: float) -> None:
-        self._session = session
-        self._timeout = timeout
-        self._exchange: Exchange[npt.NDArray[np.float32]] | None = None
-        self._interrupted = False
-
-    def score(self, window: Window) -> Outcome:
-        """Scores as much of a window as can be."""
-        try:
-            sequences = self._session.encode(window.texts, self._timeout, start=window.start)
-        except InputError as error:
-            return self.score(window.before(error)).followed_by(error)
-        self._exchange = Exchange(self._session.rewards(sequences, self._timeout), self._session.send)
-        if self._interrupted:
-            self._exchange.interrupt()
-        try:
-            return Outcome(rewards=self._exchange.run())
-        except ServerError as error:
-            return Outcome.of_failure(window, error)
-
-    def interrupt(self) -> None:
-        """From another thread: nobody waits for the rewards any more."""
-        self._interrupted = True
-        if self._exchange is not None:
-            self._exchange.interrupt()

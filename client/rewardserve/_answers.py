@@ -44,12 +44,6 @@ class Answers(ABC, Generic[Result]):
         """Whether a failure concerns the server or the connection, not one request: sending more is of no use."""
         return self._server_failed
 
-    def add(self, packed: PackedRequest, response: ModelInferResponse) -> None:
-        """Takes the answer to one request; an item that can't be trusted counts as missing, the others don't suffer."""
-        error = self.take(packed, response)
-        if error is not None:
-            self.fail(error)
-
     def take(self, packed: PackedRequest, response: ModelInferResponse) -> RewardIntegrityError | None:
         """Takes what can be trusted of the answer to one request; the error is about the rest, if there is any.
 

@@ -21,6 +21,7 @@ from rewardserve import (
 )
 from rewardserve._answers import Answers, Rewards, Values
 from rewardserve._packing import PackedRequest, pack
+from support.answers import add
 from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 IDENTITY = _wire.FINGERPRINT_MODULUS - 5
@@ -55,8 +56,8 @@ def failure_of(answers: Answers[Any]) -> ServerError:
 
 def test_rewards_go_to_their_items(packed: PackedRequest) -> None:
     rewards = Rewards(4, identity=IDENTITY)
-    rewards.add(packed, answer([1.5, 2.5, 3.5], packed.fingerprints))
-    rewards.add(PackedRequest.of(SEQUENCES, [0]), answer([0.5], [1 * 2 + 2 * 3 + 3 * 4]))
+    add(rewards, packed, answer([1.5, 2.5, 3.5], packed.fingerprints))
+    add(rewards, PackedRequest.of(SEQUENCES, [0]), answer([0.5], [1 * 2 + 2 * 3 + 3 * 4]))
     assert rewards.result().tolist() == [0.5, 1.5, 2.5, 3.5]
     assert rewards.result().dtype == np.float32
 
@@ -67,8 +68,8 @@ def test_the_order_of_the_outputs_doesnt_matter(packed: PackedRequest) -> None:
         outputs=list(reversed(response.outputs)), raw_output_contents=list(reversed(response.raw_output_contents))
     )
     rewards = Rewards(4, identity=IDENTITY)
-    rewards.add(packed, swapped)
-    rewards.add(PackedRequest.of(SEQUENCES, [0]), answer([0.5], [20]))
+    add(rewards, packed, swapped)
+    add(rewards, PackedRequest.of(SEQUENCES, [0]), answer([0.5], [20]))
     assert rewards.result().tolist() == [0.5, 1.5, 2.5, 3.5]
 
 
@@ -84,8 +85,8 @@ def test_one_bad_reward_leaves_the_others(
     packed: PackedRequest, reward: float, fingerprint_change: int, problem: str
 ) -> None:
     rewards = Rewards(4, identity=IDENTITY)
-    rewards.add(packed, answer([1.5, reward, 3.5], packed.fingerprints + np.array([0, fingerprint_change, 0])))
-    rewards.add(PackedRequest.of(SEQUENCES, [0]), answer([0.5], [20]))
+    add(rewards, packed, answer([1.5, reward, 3.5], packed.fingerprints + np.array([0, fingerprint_change, 0])))
+    add(rewards, PackedRequest.of(SEQUENCES, [0]), answer([0.5], [20]))
     error = failure_of(rewards)
     assert isinstance(error, RewardIntegrityError)
     assert re.search(problem, str(error))
@@ -108,13 +109,13 @@ def family() -> PackedRequest:
 
 def test_equal_sequences_get_one_reward_and_the_prefix_none(family: PackedRequest) -> None:
     rewards = Rewards(4, identity=IDENTITY)
-    rewards.add(family, answer([np.nan, 1.0, 2.0, 0.0], family.fingerprints + np.array([1, 0, 0, 0])))
+    add(rewards, family, answer([np.nan, 1.0, 2.0, 0.0], family.fingerprints + np.array([1, 0, 0, 0])))
     assert rewards.result().tolist() == [0.0, 1.0, 2.0, 1.0]
 
 
 def test_equal_sequences_are_bad_together(family: PackedRequest) -> None:
     rewards = Rewards(4, identity=IDENTITY)
-    rewards.add(family, answer([9.0, np.nan, 2.0, 0.0], family.fingerprints))
+    add(rewards, family, answer([9.0, np.nan, 2.0, 0.0], family.fingerprints))
     error = failure_of(rewards)
     assert "item 1 can't be trusted" in str(error)
     assert error.missing == [1, 3]
@@ -124,7 +125,7 @@ def test_equal_sequences_are_bad_together(family: PackedRequest) -> None:
 
 def test_the_first_bad_item_is_named_wherever_it_was_sent(family: PackedRequest) -> None:
     rewards = Rewards(4, identity=IDENTITY)
-    rewards.add(family, answer([9.0, 1.0, np.nan, np.nan], family.fingerprints))
+    add(rewards, family, answer([9.0, 1.0, np.nan, np.nan], family.fingerprints))
     error = failure_of(rewards)
     assert "item 0 can't be trusted" in str(error)
     assert error.missing == [0, 2]
@@ -139,7 +140,7 @@ def value_answer(packed: PackedRequest, values: np.ndarray[Any, Any]) -> ModelIn
 
 def test_values_hold_those_of_the_prefix(family: PackedRequest) -> None:
     values = Values(4, identity=IDENTITY)
-    values.add(family, value_answer(family, np.arange(23)))
+    add(values, family, value_answer(family, np.arange(23)))
     result = values.result()
     assert [each.tolist() for each in result] == [[*range(20), last] for last in (22, 20, 21, 20)]
     result[1][:] = -1
@@ -150,7 +151,7 @@ def test_a_bad_value_of_the_prefix_concerns_all(family: PackedRequest) -> None:
     values = Values(4, identity=IDENTITY)
     sent = np.arange(23.0)
     sent[3] = np.nan
-    values.add(family, value_answer(family, sent))
+    add(values, family, value_answer(family, sent))
     assert failure_of(values).missing == [0, 1, 2, 3]
 
 
@@ -177,7 +178,7 @@ def test_an_incomplete_answer_is_none(packed: PackedRequest, damage: Callable[[M
     response = answer([1.5, 2.5, 3.5], packed.fingerprints)
     damage(response)
     rewards = Rewards(4, identity=IDENTITY)
-    rewards.add(packed, response)
+    add(rewards, packed, response)
     error = failure_of(rewards)
     assert isinstance(error, RewardIntegrityError)
     assert "where 12 were expected. Remedy" in str(error)

@@ -10,6 +10,7 @@ from rewardserve import ModelChangedError, RewardIntegrityError, ServerError, Se
 from rewardserve._answers import Rewards, Values
 from rewardserve._packing import PackedRequest
 from rewardserve._prefixes import Family
+from support.answers import add
 from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 OWN, OTHER = 1_000_000, 7
@@ -48,9 +49,9 @@ def failure_of(answers: Rewards | Values) -> ServerError:
 @pytest.mark.parametrize(("own", "other"), [(OWN, OTHER), (OTHER, OWN), (0, _wire.FINGERPRINT_MODULUS - 1)])
 def test_no_reward_of_another_model_is_kept(own: int, other: int) -> None:
     rewards = Rewards(4, identity=own)
-    rewards.add(request(0), answer(request(0), own))
+    add(rewards, request(0), answer(request(0), own))
     assert not rewards.server_failed
-    rewards.add(request(1, 2, 3), answer(request(1, 2, 3), other))
+    add(rewards, request(1, 2, 3), answer(request(1, 2, 3), other))
     assert rewards.server_failed, "sending more is of no use"
     error = failure_of(rewards)
     assert isinstance(error, ModelChangedError)
@@ -63,7 +64,7 @@ def test_no_reward_of_another_model_is_kept(own: int, other: int) -> None:
 
 def test_no_value_of_another_model_is_kept() -> None:
     values = Values(3, identity=OWN)
-    values.add(request(0, 1, 2), answer(request(0, 1, 2), OTHER, "values", [1] * 6))
+    add(values, request(0, 1, 2), answer(request(0, 1, 2), OTHER, "values", [1] * 6))
     error = failure_of(values)
     assert isinstance(error, ModelChangedError)
     assert error.missing == [0, 1, 2]
@@ -72,7 +73,7 @@ def test_no_value_of_another_model_is_kept() -> None:
 @pytest.mark.parametrize("values", [[np.nan] * 3, [1] * 9], ids=["NaN", "with several labels"])
 def test_what_else_is_wrong_with_them_is_explained_by_it(values: list[float]) -> None:
     rewards = Rewards(3, identity=OWN)
-    rewards.add(request(0, 1, 2), answer(request(0, 1, 2), OTHER, values=values))
+    add(rewards, request(0, 1, 2), answer(request(0, 1, 2), OTHER, values=values))
     assert isinstance(failure_of(rewards), ModelChangedError)
 
 
@@ -82,7 +83,7 @@ def test_other_tokens_are_no_other_model() -> None:
     for changes, missing in (([5, 5, 6], [0, 1, 2]), ([5, 5, 0], [0, 1])):
         rewards = Rewards(3, identity=OWN)
         found = _wire.identified(packed.fingerprints + np.array(changes, dtype=np.int32), OWN)
-        rewards.add(packed, raw_answer(found, [1, 2, 3]))
+        add(rewards, packed, raw_answer(found, [1, 2, 3]))
         assert not rewards.server_failed
         error = failure_of(rewards)
         assert type(error) is RewardIntegrityError
@@ -96,7 +97,7 @@ TWINS = PackedRequest.of_families(SEQUENCES, [Family(prefix=0, members=[[1, 3]])
 @pytest.mark.parametrize("packed", [request(1), TWINS], ids=["alone", "with its twin"])
 def test_one_sequence_may_be_either(packed: PackedRequest) -> None:
     rewards = Rewards(4, identity=OWN)
-    rewards.add(packed, answer(packed, OTHER))
+    add(rewards, packed, answer(packed, OTHER))
     assert not rewards.server_failed
     error = failure_of(rewards)
     assert type(error) is RewardIntegrityError
@@ -108,7 +109,7 @@ def test_one_sequence_a_request_is_known_by_the_request_before() -> None:
     rewards = Rewards(3, identity=OWN)
     for item in (0, 1):
         assert not rewards.server_failed
-        rewards.add(request(item), answer(request(item), OTHER))
+        add(rewards, request(item), answer(request(item), OTHER))
     assert rewards.server_failed
     error = failure_of(rewards)
     assert isinstance(error, ModelChangedError)
@@ -117,8 +118,8 @@ def test_one_sequence_a_request_is_known_by_the_request_before() -> None:
 
 def test_two_sequences_off_by_different_numbers_are_two_mix_ups() -> None:
     rewards = Rewards(3, identity=OWN)
-    rewards.add(request(0), answer(request(0), OTHER))
-    rewards.add(request(1), answer(request(1), OTHER + 1))
+    add(rewards, request(0), answer(request(0), OTHER))
+    add(rewards, request(1), answer(request(1), OTHER + 1))
     assert type(failure_of(rewards)) is RewardIntegrityError
 
 
@@ -129,7 +130,7 @@ def test_refused_requests_are_of_no_model() -> None:
     assert packed.fingerprints[0] == packed.fingerprints[1]
     rewards = Rewards(2, identity=OWN)
     for _ in range(2):
-        rewards.add(packed, raw_answer([-1, -1], [np.nan, np.nan]))
+        add(rewards, packed, raw_answer([-1, -1], [np.nan, np.nan]))
     error = failure_of(rewards)
     assert type(error) is RewardIntegrityError
     assert "the graph refused the request as malformed" in str(error)

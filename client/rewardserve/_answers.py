@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardserve import _wire
+from rewardserve._contract import RewardContract
 from rewardserve._errors import ModelChangedError, RequestRejectedError, RewardIntegrityError, ServerError
 from rewardserve._packing import PackedRequest
 
@@ -131,6 +132,12 @@ class Rewards(Answers[npt.NDArray[np.float32]]):
         super().__init__(count, identity=identity)
         self._shape = () if labels is None else (labels,)
         self._rewards = np.full((count, *self._shape), np.nan, dtype=np.float32)
+
+    @classmethod
+    def of(cls, contract: RewardContract, count: int) -> Rewards:
+        """For so many items of a call to the model with this contract."""
+        labels = contract.labels
+        return cls(count, len(labels) if labels else None, identity=contract.identity)
 
     def _take(self, packed: PackedRequest, raw: dict[str, bytes], own: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         rewards = _read(raw, _wire.REWARDS, np.float32, (len(packed.segments), *self._shape))[packed.ends]

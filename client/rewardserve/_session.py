@@ -157,9 +157,7 @@ class Session:
 
     def rewards(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> Transfer[npt.NDArray[np.float32]]:
         """A transfer of the sequences, for their rewards."""
-        labels = self.contract.labels
-        answers = Rewards(len(sequences), len(labels) if labels else None, identity=self.contract.identity)
-        return self._transfer(sequences, answers, timeout)
+        return self._transfer(sequences, Rewards.of(self.contract, len(sequences)), timeout)
 
     def values(self, sequences: list[npt.NDArray[np.int32]], timeout: float) -> Transfer[list[npt.NDArray[np.float32]]]:
         """A transfer of the sequences, for the values at their tokens."""

@@ -71,8 +71,7 @@ class TextScorer:
         """
         decoded = [_decode(index, text) for index, text in enumerate(texts)]
         sequences = encode_texts(self._encoder, decoded, self._contract)
-        labels = self._contract.labels
-        answers = Rewards(len(sequences), len(labels) if labels else None, identity=self._contract.identity)
+        answers = Rewards.of(self._contract, len(sequences))
         under_way: deque[tuple[PackedRequest, Future[dict[str, bytes]]]] = deque()
         for packed in packed_requests(sequences, self._contract, workers=1, share_prefixes=True):
             if len(under_way) == REQUESTS_IN_FLIGHT:

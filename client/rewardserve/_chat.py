@@ -1,8 +1,8 @@
 """Conversations become text as in transformers' `apply_chat_template(conversation, tokenize=False)`.
 
-A chat template is Jinja code that came with a checkpoint, so it runs in Jinja's sandbox, on plain copies of the
-messages: it can neither change what the caller passed nor reach Python's internals. Its time and memory are not bounded
-beyond what the sandbox does (no `range` over 100,000): loops within loops, or `"a" * 10**9`, cost what they cost.
+A chat template is Jinja code that came with a checkpoint, or from a server, so it runs in Jinja's sandbox, on plain
+copies of the messages: it can neither change what the caller passed nor reach Python's internals, and what it makes and
+how long it takes is bounded (`_template_budget.py`).
 
 The variables, filters and functions are those that transformers documents for template authors
 (https://huggingface.co/docs/transformers/chat_templating_writing).
@@ -21,16 +21,20 @@ from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from rewardserve._contract import Tokenization
 from rewardserve._errors import ChatError, ChatTemplateError
+from rewardserve._template_budget import BudgetError, budget
+from rewardserve._template_environment import BoundedEnvironment
 
 __all__ = ["render_chats"]
 
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 """Keys of a message's reasoning: templates read the first, some the second; data has any of them."""
+
+_LONGEST_TEMPLATE = 1 << 18
+"""Characters; published ones have 20,000 at most."""
 
 _SCALARS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (str, str.__str__),
@@ -74,7 +78,13 @@ def render_chats(conversations: Iterable[Any], rules: Tokenization) -> list[str]
 def _render(template: jinja2.Template, index: int, conversation: Any, variables: dict[str, Any]) -> str:
     messages = _messages(index, conversation)
     try:
-        return template.render(messages=messages, **variables)
+        with budget(messages):
+            return template.render(messages=messages, **variables)
+    except BudgetError as error:
+        raise ChatTemplateError(
+            f"the model's chat template fails on item {index}: {error}. "
+            "Remedy: export the model with the template that the training used"
+        ) from error
     except SecurityError as error:
         raise ChatTemplateError(f"the model's chat template tries to leave its sandbox ({error})") from error
     except Exception as error:  # whatever its code runs into: jinja2.TemplateError, TypeError, RecursionError, …
@@ -130,15 +140,22 @@ def _plain(value: Any) -> Any:
 
 @lru_cache(maxsize=16)
 def _compile(source: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+    if len(source) > _LONGEST_TEMPLATE:
+        raise ChatTemplateError(
+            f"the model's chat template has {len(source):,} characters, more than {_LONGEST_TEMPLATE:,}. "
+            "Remedy: export the model with the template that the training used"
+        )
+    environment = BoundedEnvironment(
+        filters={"tojson": _to_json},
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.loopcontrols", _Generation],
     )
-    environment.filters["tojson"] = _to_json
     environment.globals.update(
         raise_exception=_raise_exception, strftime_now=_strftime_now, namespace=_TemplateNamespace, dict=_TemplateDict()
     )
     try:
-        return environment.from_string(source)
+        return environment.bounded_from_string(source)
     except Exception as error:  # TemplateSyntaxError, and what folding its constants runs into
         raise ChatTemplateError(
             f"the model's chat template can't be compiled ({str(error) or type(error).__name__}). "
@@ -200,6 +217,9 @@ class _TemplateNamespace(Namespace):
         for name in attributes:
             _require_public(name)
         Namespace.__init__(self, attributes)
+
+    def __repr__(self) -> str:
+        return "<Namespace>"  # its values may be of any size
 
     def __setitem__(self, name: str, value: Any) -> None:
         _require_public(name)

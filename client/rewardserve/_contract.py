@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,6 +60,12 @@ def _require_texts(**values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, str):
             raise ValueError(f"{name} is {value!r}, must be text")  # noqa: TRY004 - as for other values
+
+
+def _require_sha256(text: str) -> None:
+    """It names a file, in the client's cache and in a repository: nothing else may be in it."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(f"tokenizer_sha256 is {text!r}, no sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +235,8 @@ class RewardContract:
                 labels=tuple(labels) if labels is not None else None,
                 **fields,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _require_sha256(contract.tokenization.tokenizer_sha256)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ContractError(
                 f"the model's reward contract can't be read ({error!r}). Remedy: export it again"
             ) from error

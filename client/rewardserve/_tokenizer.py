@@ -19,6 +19,7 @@ from rewardserve._errors import (
     TextTypeError,
     TokenizerMismatchError,
 )
+from rewardserve._tokenizer_guard import check_growth, panics_as_errors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,14 +40,16 @@ def load_tokenizer(sha256: str, path: str | os.PathLike[str] | None, fetch: Call
 
     Raises:
         TokenizerMismatchError: The file is missing, or another one.
-        ContractError: The installed tokenizers library can't read it.
+        ContractError: The installed tokenizers library can't read it, or it makes far too much of a text.
         ServerError: From `fetch`.
     """
     content = _read_given(Path(path), sha256) if path is not None else _cached_or_fetched(sha256, fetch)
+    check_growth(content)
     import tokenizers
 
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(content.decode())
+        with panics_as_errors():
+            tokenizer = tokenizers.Tokenizer.from_str(content.decode())
     except Exception as error:  # the library raises nothing narrower
         raise ContractError(
             f"tokenizers {tokenizers.__version__} can't read the model's tokenizer.json ({error}). "
@@ -147,12 +150,20 @@ class Encoder:
             EmptyTextError: An item has no token.
             DoubledBosError: An item begins with two BOS.
             TextTooLongError: An item has too many, and the contract doesn't truncate.
+            ContractError: The tokenizer itself fails.
         """
         rules = self._tokenization
-        encodings = self._tokenizer.encode_batch_fast(
-            [self._prepare(index, text, chat) for index, text in enumerate(texts, start)],
-            add_special_tokens=rules.add_special_tokens and not chat,
-        )
+        prepared = [self._prepare(index, text, chat) for index, text in enumerate(texts, start)]
+        try:
+            with panics_as_errors():
+                encodings = self._tokenizer.encode_batch_fast(
+                    prepared, add_special_tokens=rules.add_special_tokens and not chat
+                )
+        except Exception as error:  # the library raises nothing narrower, and doesn't say at which text
+            raise ContractError(
+                f"the model's tokenizer fails on texts of this call ({error}). Remedy: export the model with a "
+                "tokenizer that takes any text"
+            ) from error
         truncated = [index for index, encoding in enumerate(encodings, start) if encoding.overflowing]
         return [self._finish(index, encoding.ids, chat) for index, encoding in enumerate(encodings, start)], truncated
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from rewardserve._errors import CheckpointError, MissingExtraError, UnsupportedModelError
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
+from rewardserve_export.checkpoint._adapter_patterns import check_patterns
 from rewardserve_export.checkpoint._backbone import load_pretrained, quiet, shown
 from rewardserve_export.checkpoint._files import Adapter, CheckpointFiles
 from rewardserve_export.checkpoint._value_head import ADAPTER_PREFIX
@@ -40,6 +41,7 @@ def load_merged(files: CheckpointFiles, contents: Contents) -> PreTrainedModel:
             f"{files.directory / 'adapter_config.json'} has peft_type {kind}: only LORA is merged. "
             "Remedy: merge it with peft, save the result with its head, and export that"
         )
+    check_patterns(files.directory / "adapter_config.json", adapter.config)
     base = _load_base(adapter, contents)
     with quiet(), warnings.catch_warnings():
         # peft asks transformers by names that transformers deprecates: nothing that a user could mend.

@@ -11,6 +11,7 @@ from rewardserve._errors import CheckpointError, UnsupportedModelError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from rewardserve_export.checkpoint._config_guard import bounded_size
 from rewardserve_export.checkpoint._files import CheckpointFiles
 from rewardserve_export.checkpoint._mapped import KEPT_DTYPES, with_stored_dtypes
 
@@ -73,7 +74,7 @@ def load_pretrained(
         "ignore_mismatched_sizes": True,
     }
     try:
-        with quiet():
+        with quiet(), bounded_size(files.weights.parameters, len(files.weights.tensors)):
             if mapped or prefix:
                 model, report = _from_class(auto_class, files, prefix, options, mapped)
             else:

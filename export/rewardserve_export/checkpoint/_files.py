@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from rewardserve._errors import CheckpointError
 
+from rewardserve_export.checkpoint._config_guard import check_config
+from rewardserve_export.checkpoint._json import check_sizes, read_object
 from rewardserve_export.checkpoint._weights import ADAPTER, VALUE_HEAD, WeightFiles
 
 __all__ = ["Adapter", "CheckpointFiles", "read_files"]
@@ -95,6 +96,7 @@ def read_files(
         CheckpointError: Files are missing or malformed, or the base isn't found.
     """
     directory = _local_directory(source)
+    check_sizes(directory)
     has_adapter = (directory / "adapter_config.json").is_file()
     if base is not None and not has_adapter:
         raise CheckpointError(
@@ -119,32 +121,19 @@ def read_files(
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
-    config = _read_json(directory / "config.json")
+    config = read_object(directory / "config.json")
     if config.get("transformers_weights") is not None:
         raise CheckpointError(
             f"{directory / 'config.json'} names its weights itself (transformers_weights), so the head could be read "
             "from other files than the backbone. Remedy: rename the weights to what save_pretrained writes, and remove "
             "that entry"
         )
+    check_config(directory / "config.json", config)
     return config
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except OSError as error:
-        raise CheckpointError(
-            f"{file.parent} has no {file.name}. Remedy: pass a checkpoint's directory, copied whole"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{file} isn't JSON ({error}). Remedy: copy the checkpoint again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{file} isn't a JSON object. Remedy: copy the checkpoint again")
-    return content
-
-
 def _read_adapter(directory: Path, base: str | Path | None) -> Adapter:
-    config = _read_json(directory / "adapter_config.json")
+    config = read_object(directory / "adapter_config.json")
     weights = WeightFiles(directory, ADAPTER)
     if not weights.files:
         raise CheckpointError(

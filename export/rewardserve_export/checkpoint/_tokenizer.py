@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardserve._errors import CheckpointError
+from rewardserve._tokenizer_guard import check_growth, panics_as_errors
 
 __all__ = ["CheckpointTokenizer", "has_tokenizer", "read_tokenizer"]
 
@@ -60,7 +61,11 @@ def read_tokenizer(directory: Path) -> CheckpointTokenizer:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        with panics_as_errors():
+            if (file := directory / "tokenizer.json").is_file():
+                check_growth(file.read_bytes())
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            ids = tokenizer("a").input_ids
     except Exception as error:  # transformers raises many classes here, and ImportError for missing converters
         raise CheckpointError(
             f"{directory} has no tokenizer that can be read ({error}). Remedy: save the tokenizer beside the weights"
@@ -70,7 +75,7 @@ def read_tokenizer(directory: Path) -> CheckpointTokenizer:
         raise CheckpointError(
             f"{type(tokenizer).__name__} has no fast implementation. Remedy: save a tokenizer.json beside the weights"
         )
-    ids, templates = tokenizer("a").input_ids, tokenizer.chat_template
+    templates = tokenizer.chat_template
     return CheckpointTokenizer(
         content=_content(directory / "tokenizer.json", backend),
         size=len(tokenizer),

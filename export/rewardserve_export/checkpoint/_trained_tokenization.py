@@ -9,6 +9,8 @@ from pathlib import Path
 from rewardserve._contract import Tokenization
 from rewardserve._errors import CheckpointError
 
+from rewardserve_export.checkpoint._json import read_object
+
 __all__ = ["TOKENIZATION_FILE", "read_trained_tokenization", "write_trained_tokenization"]
 
 TOKENIZATION_FILE = "reward_contract.json"
@@ -32,14 +34,14 @@ def read_trained_tokenization(directory: Path) -> Tokenization | None:
     if not file.is_file():
         return None
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = read_object(file)
         if document["format"] != _FORMAT:
             raise CheckpointError(
                 f"{file} has format {document['format']}, this version reads format {_FORMAT}. "
                 "Remedy: use the rewardserve version that trained it"
             )
         return Tokenization(**document["tokenization"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{file} can't be read ({error!r}). Remedy: copy the checkpoint again; or remove the file and say how the "
             "training tokenized (--tokenization)"

@@ -27,6 +27,7 @@ _CLIENT_CORE = (
     "_packing.py",
     "_prefixes.py",
     "_tokenizer.py",
+    "_tokenizer_guard.py",
     "_wire.py",
 )
 """The client's modules without I/O: what turns texts into requests and answers into rewards."""

@@ -1,0 +1,169 @@
+"""What a chat template may cost: characters that it makes, values that it looks at, steps that it takes.
+
+Jinja's sandbox keeps a template from Python's internals, not from `"a" * 10**10`. So every operation that can make much
+of little is charged for, before it runs: one unit for a character, a list's item, or a node of the template's code.
+Units, not seconds, so that what a template may do doesn't depend on the machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from jinja2.exceptions import SecurityError
+
+__all__ = ["METHODS", "WHOLES", "BudgetError", "budget", "charge", "charge_format", "charge_operation", "charge_whole"]
+
+_UNITS = 1 << 22
+_UNITS_PER_CHARACTER = 256
+"""Of the conversation: templates go through a long one several times."""
+_LARGEST_BITS = 1 << 14
+"""Of an integer; what is counted in conversations has a dozen."""
+
+_LONGEST_NUMBER = 1000
+"""Characters or bytes that a number is read from."""
+
+WHOLES = (list, tuple, Mapping, KeysView, ValuesView, ItemsView)
+"""Values with parts."""
+
+_WIDTH = re.compile(r"\d+")
+_COMPUTED_FIELD = re.compile(r"\{[^{}:!]*[.\[]|\{[^{}]*\{")
+"""Of `str.format`: a part of a value, or a format that is made of values."""
+
+
+class BudgetError(SecurityError):
+    """A template asks for more than its budget."""
+
+
+class _Budget:
+    def __init__(self, units: int) -> None:
+        self.left = units
+
+
+_BUDGET: ContextVar[_Budget | None] = ContextVar("rewardserve_template_budget", default=None)
+
+
+@contextmanager
+def budget(messages: Any) -> Iterator[None]:
+    """Bounds what is rendered meanwhile, in this thread, by the size of a conversation."""
+    given = _BUDGET.set(_Budget(_UNITS + _UNITS_PER_CHARACTER * _size(messages)))
+    try:
+        yield
+    finally:
+        _BUDGET.reset(given)
+
+
+def charge(units: int) -> None:
+    """Takes from the budget; without one, while a template is compiled, from nothing.
+
+    Raises:
+        BudgetError: So much isn't left.
+    """
+    left = _BUDGET.get()
+    if left is None:
+        return
+    left.left -= units
+    if left.left < 0:
+        left.left = -1  # for good
+        raise BudgetError("it takes too many steps, or makes too large a text")
+
+
+def charge_whole(value: Any) -> None:
+    """Charges for every part of a value, as often as it occurs: as text, or in a comparison, it counts so often."""
+    if isinstance(value, str | bytes):
+        charge(len(value))
+    elif isinstance(value, Mapping):
+        charge(1 + len(value))
+        for key, item in value.items():
+            charge_whole(key)
+            charge_whole(item)
+    elif isinstance(value, WHOLES):
+        charge(1 + len(value))
+        for item in value:
+            charge_whole(item)
+
+
+def charge_format(text: Any, values: Iterable[Any]) -> None:
+    """Charges for `text % values` and `text.format(*values)`: each field may be as wide as it says, or hold all values.
+
+    Raises:
+        BudgetError: A field is computed, or the result is too large.
+    """
+    source = text.decode("latin-1") if isinstance(text, bytes) else str(text)
+    if "%*" in source or _COMPUTED_FIELD.search(source.replace("{{", "").replace("}}", "")):
+        raise BudgetError("it formats with what isn't written down")
+    widest = max((int(width[:10]) for width in _WIDTH.findall(source)), default=0)
+    for _ in range(1 + source.count("%") + source.count("{")):
+        charge(widest)
+        charge_whole(list(values))
+    charge(len(source))
+
+
+def charge_operation(operator: str, left: Any, right: Any) -> None:
+    """Charges for a binary operation before it is done."""
+    if operator == "%" and isinstance(left, str | bytes):
+        charge_format(left, right if isinstance(right, tuple) else [right])
+    elif operator == "+" and isinstance(left, str | bytes | list | tuple) and isinstance(right, type(left)):
+        charge(len(left) + len(right))
+    elif operator == "*":
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, str | bytes | list | tuple) and isinstance(other, int):
+                charge(len(one) * max(other, 0))
+        _require_small(_bits(left) + _bits(right))
+    elif operator == "**" and isinstance(left, int) and isinstance(right, int):
+        _require_small(_bits(left) * abs(right))
+
+
+def _require_small(bits: int) -> None:
+    if bits > _LARGEST_BITS:
+        raise BudgetError("it computes with huge integers")
+
+
+def _bits(value: Any) -> int:
+    return value.bit_length() if isinstance(value, int) else 0
+
+
+def _size(value: Any) -> int:
+    """Characters of a JSON value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(_size(key) + _size(item) for key, item in value.items())
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
+
+
+def _charge_width(text: Any, width: Any = 0, *_: Any, **named: Any) -> None:
+    for value in (width, *named.values()):
+        charge(abs(value) if isinstance(value, int) else 0)
+
+
+def _charge_tabs(text: Any, tabsize: Any = 8) -> None:
+    charge(len(text) * abs(int(tabsize)))
+
+
+def _charge_replace(text: Any, old: Any = "", new: Any = "", *_: Any) -> None:
+    charge(len(text) + text.count(old) * len(new))
+
+
+def _charge_translate(text: Any, table: Any) -> None:
+    texts = table.values() if isinstance(table, Mapping) else table
+    charge(len(text) * max((len(item) for item in texts if isinstance(item, str)), default=1))
+
+
+def _require_short(_: Any, source: Any = b"", *__: Any, **named: Any) -> None:
+    for each in (source, *named.values()):
+        if isinstance(each, str | bytes) and len(each) > _LONGEST_NUMBER:
+            raise BudgetError("it computes with huge integers")
+
+
+METHODS: dict[str, Callable[..., None]] = {
+    **dict.fromkeys(("center", "ljust", "rjust", "zfill", "to_bytes"), _charge_width),
+    "expandtabs": _charge_tabs,
+    "from_bytes": _require_short,
+    "replace": _charge_replace,
+    "translate": _charge_translate,
+}
+"""Methods of texts, bytes and integers whose result may be much larger than what they are given, and their price."""

@@ -1,0 +1,252 @@
+"""Jinja's sandbox, with a budget: see `_template_budget.py`."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from jinja2 import Template, nodes, pass_context
+from jinja2.runtime import Context, LoopContext, Macro, markup_join
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+
+from rewardserve._template_budget import (
+    METHODS,
+    WHOLES,
+    BudgetError,
+    charge,
+    charge_format,
+    charge_operation,
+    charge_whole,
+)
+
+__all__ = ["BoundedEnvironment"]
+
+# A space keeps them out of templates' code.
+_STEP, _JOINED, _COMPARED, _CUT = "charge step", "charge joined", "charge compared", "charge cut"
+
+_SHALLOW = frozenset(
+    {
+        *("abs", "attr", "count", "d", "default", "first", "float", "int", "items", "last", "length", "list", "map"),
+        *("random", "reject", "rejectattr", "reverse", "round", "select", "selectattr"),
+    }
+)
+"""Filters that don't look into the parts of what they are given."""
+
+_MOST_DIGITS = 1000
+
+_COMPARISONS = ("eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt", "greaterthan", ">", "ge")
+
+
+class BoundedEnvironment(ImmutableSandboxedEnvironment):
+    """Compiles templates that are charged for what they do while they are rendered in a `budget`.
+
+    Args:
+        filters: Besides Jinja's own, by name.
+        options: Jinja's own.
+    """
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, *, filters: Mapping[str, Callable[..., Any]], **options: Any) -> None:
+        super().__init__(finalize=_charged_output, **options)
+        del self.globals["lipsum"]
+        self.filters = {name: _charged_filter(name, function) for name, function in {**self.filters, **filters}.items()}
+        self.filters |= {_STEP: _step, _JOINED: _joined, _COMPARED: _compared, _CUT: _cut}
+        for name in (*_COMPARISONS, ">=", "in"):
+            self.tests[name] = _charged_test(self.tests[name])  # type: ignore[arg-type]
+
+    @staticmethod
+    def concat(pieces: Iterable[str]) -> str:
+        """Joins what a template, a macro or a block wrote."""
+        written = list(pieces)
+        charge(sum(map(len, written)))
+        return "".join(written)
+
+    def bounded_from_string(self, source: str) -> Template:
+        """Compiles a template."""
+        tree = _Charging().visit(self.parse(source))
+        tree.set_environment(self)
+        return self.from_string(tree)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Does a binary operation, after charging for it."""
+        charge_operation(operator, left, right)
+        return super().call_binop(context, operator, left, right)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Subscribes; a tuple is hashed whole."""
+        if isinstance(argument, tuple):
+            charge_whole(argument)
+        return super().getitem(obj, argument)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        """Calls, after charging for it."""
+        charge(1)
+        if isinstance(__obj, Macro | LoopContext):
+            charge(sum(len(value) for value in args if isinstance(value, list | tuple | range)))
+        else:
+            args = _charged_arguments(__obj, args, kwargs)
+        result = super().call(__context, __obj, *args, **kwargs)
+        _charge_result(result)
+        return result
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """`str.format`, charged for."""
+        safe = super().wrap_str_format(value)
+        if safe is None:
+            return None
+
+        def bounded(*args: Any, **kwargs: Any) -> str:
+            charge_format(value.__self__, [*args, *kwargs.values()])
+            return safe(*args, **kwargs)
+
+        return bounded
+
+
+def _charged_arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    name, owner = getattr(function, "__name__", ""), getattr(function, "__self__", None)
+    if not isinstance(function, types.BuiltinMethodType):
+        owner = None
+    if name == "join" and isinstance(owner, str | bytes) and len(args) == 1:
+        args = (list(args[0]),)
+        charge(len(owner) * len(args[0]))
+    elif name in METHODS and isinstance(owner, str | bytes | int):
+        METHODS[name](owner, *args, **kwargs)
+    elif isinstance(owner, list | tuple):
+        charge_whole(owner)  # `index` and `count` compare
+    charge_whole([*args, *kwargs.values()])
+    return args
+
+
+def _charge_result(result: Any) -> None:
+    if isinstance(result, str | bytes | list | tuple | dict):
+        charge(len(result))
+
+
+def _charged_output(value: Any) -> Any:
+    charge_whole(value)
+    return value
+
+
+def _charged_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    passed = getattr(getattr(function, "jinja_pass_arg", None), "name", None)
+
+    # Jinja computes filters of constants while it compiles, unless they want the context.
+    @pass_context
+    @functools.wraps(function)
+    def charged(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if name in ("join", "sum"):
+            value = list(value)
+        _charge_filter(name, value, args, kwargs)
+        first = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
+        result = function(*([first[passed]] if passed else []), value, *args, **kwargs)
+        _charge_result(result)
+        return result
+
+    return charged
+
+
+def _charge_filter(name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    given = [*args, *kwargs.values()]
+    units = sum(abs(each) if isinstance(each, int) else len(each) for each in given if isinstance(each, int | str))
+    if name in _SHALLOW:
+        charge(len(value) if isinstance(value, list | tuple | range | dict) else 1)
+        if (name == "round" and units > _MOST_DIGITS) or (
+            name == "int" and isinstance(value, str) and len(value) > _MOST_DIGITS
+        ):
+            raise BudgetError("it computes with huge integers")
+        return
+    charge_whole(value)
+    if name == "format":
+        charge_format(value, given)
+    elif name == "replace":
+        METHODS[name](str(value), *map(str, given[:2]))
+    elif name in ("join", "sum"):
+        for _ in range(len(value) if name == "sum" and any(isinstance(each, list | tuple) for each in value) else 1):
+            charge_whole(value)
+        charge(units * len(value))
+    else:
+        # As often as there are places in the text: lines, words, levels.
+        times = len(value) if isinstance(value, str) and name in ("indent", "wordwrap", "urlize") else 1
+        charge(units * times * (1000 if name == "tojson" else 1))
+
+
+def _charged_test(function: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(function)
+    def charged(*values: Any) -> bool:
+        charge_whole(values)
+        return function(*values)
+
+    return charged
+
+
+@pass_context
+def _step(context: Context, weight: Any) -> bool:
+    charge(max(1, weight) if isinstance(weight, int) else 1)
+    return True
+
+
+@pass_context
+def _joined(context: Context, values: Any) -> str:
+    charge_whole(values)
+    return markup_join(values)
+
+
+@pass_context
+def _compared(context: Context, value: Any) -> Any:
+    if isinstance(value, WHOLES):
+        charge_whole(value)
+    return value
+
+
+@pass_context
+def _cut(context: Context, value: Any) -> Any:
+    _charge_result(value)
+    return value
+
+
+class _Charging(NodeTransformer):
+    """Puts a price on everything that can be done again and again: loops, macros, blocks; and on comparisons."""
+
+    def _visit_repeated(self, node: Any) -> Any:
+        self.generic_visit(node)
+        weight = sum(1 for statement in node.body for _ in statement.find_all(nodes.Node)) + 1
+        node.body.insert(0, nodes.ExprStmt(_filtered(nodes.Const(weight), _STEP), lineno=node.lineno))
+        if isinstance(node, nodes.For) and node.test is not None:
+            node.test = nodes.And(_filtered(nodes.Const(weight), _STEP), node.test, lineno=node.lineno)
+        return node
+
+    visit_For = visit_Macro = visit_CallBlock = visit_Block = _visit_repeated  # noqa: N815 - as jinja2 looks them up
+
+    def visit_Concat(self, node: nodes.Concat) -> Any:  # noqa: N802
+        """`~`, which can't be intercepted otherwise."""
+        self.generic_visit(node)
+        return _filtered(nodes.List(node.nodes, lineno=node.lineno), _JOINED)
+
+    def visit_Compare(self, node: nodes.Compare) -> Any:  # noqa: N802
+        """A comparison with a constant looks at nothing else."""
+        self.generic_visit(node)
+        if not any(isinstance(part, nodes.Const) for part in (node.expr, *(op.expr for op in node.ops))):
+            node.expr = _filtered(node.expr, _COMPARED)
+            for operand in node.ops:
+                operand.expr = _filtered(operand.expr, _COMPARED)
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> Any:  # noqa: N802
+        """A slice is a copy."""
+        self.generic_visit(node)
+        return _filtered(node, _CUT) if isinstance(node.arg, nodes.Slice) else node
+
+    def visit_Pair(self, node: nodes.Pair) -> Any:  # noqa: N802
+        """A key of a dict is hashed whole."""
+        self.generic_visit(node)
+        if not isinstance(node.key, nodes.Const):
+            node.key = _filtered(node.key, _COMPARED)
+        return node
+
+
+def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=getattr(node, "lineno", None) or 1)

@@ -40,7 +40,7 @@ _SERVICE_CONFIG = {
 _OPTIONS: list[tuple[str, Any]] = [
     # gRPC receives 4 MiB by default, less than a large tokenizer.json. The server sets limits of its own.
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A larger request isn't kept, and couldn't be sent again.
     ("grpc.per_rpc_retry_buffer_size", 64 << 20),

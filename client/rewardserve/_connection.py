@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "InferCall", "ModelSettings"]
 
 
+_MOST_INSTANCES = 1024
+"""More than a server has: what it says itself isn't taken for work to prepare."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """What a client needs of a model's configuration.
@@ -113,16 +117,17 @@ class Connection:
             ServerError: The server can't be reached, or doesn't serve the model or this version.
         """
         metadata = self._call(self._stub.ModelMetadata, ModelMetadataRequest(name=model), model, timeout)
-        if not metadata.versions:
+        versions = [version for version in metadata.versions if version.isascii() and version.isdecimal()]
+        if not versions:
             raise ModelNotFoundError(
                 f"{self.url} has no version of model {model!r} loaded. Remedy: see the server's log"
             )
-        version = wanted or self._promoted_version(model, timeout) or str(max(metadata.versions, key=int))
-        if version not in metadata.versions:
+        version = wanted or self._promoted_version(model, timeout) or max(versions, key=int)
+        if version not in versions:
             which = "" if wanted else ", the default,"
             raise ModelNotFoundError(
                 f"{self.url} hasn't loaded version {version}{which} of model {model!r}, but "
-                f"{', '.join(sorted(metadata.versions, key=int))}. Remedy: `rewardserve promote` loads one; or name "
+                f"{', '.join(sorted(versions, key=int))}. Remedy: `rewardserve promote` loads one; or name "
                 "another version"
             )
         return version
@@ -142,10 +147,11 @@ class Connection:
         """
         request = ModelConfigRequest(name=model, version=version)
         config = self._call(self._stub.ModelConfig, request, model, timeout).config
+        # `count` instances on each of a group's GPUs; a group on the CPU names none.
+        instances = sum(group.count * max(len(group.gpus), 1) for group in config.instance_group)
         return ModelSettings(
             parameters={name: parameter.string_value for name, parameter in config.parameters.items()},
-            # `count` instances on each of a group's GPUs; a group on the CPU names none.
-            instances=sum(group.count * max(len(group.gpus), 1) for group in config.instance_group) or 1,
+            instances=min(max(instances, 1), _MOST_INSTANCES),
         )
 
     def infer(self, request: ModelInferRequest, timeout: float) -> InferCall:

@@ -12,12 +12,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import NoneType
 from typing import Any, Literal
 
 from rewardserve._errors import ContractError, NotARewardModelError
 from rewardserve._identity import identity_of
 
 __all__ = ["Normalization", "Parity", "RewardContract", "Tokenization"]
+
+_LARGEST = 2**31 - 1
+"""Of the integers here: token ids and lengths are INT32 on the wire."""
 
 FORMAT = 2
 """Raised whenever a field that decides rewards is added, removed, or means something else."""
@@ -56,10 +60,31 @@ def _require_positive(**values: int) -> None:
             raise ValueError(f"{name} is {value!r}, must be an integer of at least 1")
 
 
-def _require_texts(**values: object) -> None:
-    for name, value in values.items():
-        if not isinstance(value, str):
-            raise ValueError(f"{name} is {value!r}, must be text")  # noqa: TRY004 - as for other values
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, NoneType),
+    "bool": (bool,),
+    "int": (int,),
+    "int | None": (int, NoneType),
+    "Mapping[str, str]": (Mapping,),
+    "tuple[str, ...] | None": (tuple, NoneType),
+}
+"""Of fields, by their annotation."""
+
+
+def _require_kinds(record: Any) -> None:
+    """Checks a dataclass's fields: a contract comes from the server, and is written to config.pbtxt for clients."""
+    for entry in dataclasses.fields(record):
+        value, kinds = getattr(record, entry.name), _KINDS.get(str(entry.type))
+        if kinds is None:
+            continue
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ValueError(f"{entry.name} is {value!r}, must be {entry.type}")
+        if isinstance(value, int) and not 0 <= value <= _LARGEST:
+            raise ValueError(f"{entry.name} is {value}, must be from 0 to {_LARGEST}")
+        parts = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
+        if isinstance(parts, list | tuple) and not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"{entry.name} is {value!r}, must hold text")
 
 
 def _require_sha256(text: str) -> None:
@@ -112,15 +137,10 @@ class Tokenization:
     truncation: Literal["error", "left", "right"] = "error"
 
     def __post_init__(self) -> None:
+        _require_kinds(self)
         _require_positive(max_length=self.max_length)
         if self.truncation not in ("error", "left", "right"):
             raise ValueError(f"truncation is {self.truncation!r}, must be 'error', 'left' or 'right'")
-        optional = {"bos_token": self.bos_token, "chat_template": self.chat_template}
-        _require_texts(
-            pair_separator=self.pair_separator,
-            **{name: text for name, text in optional.items() if text is not None},
-            **{f"template_tokens.{name}": token for name, token in self.template_tokens.items()},
-        )
         if self.adds_bos and (self.bos_token is None or not self.add_special_tokens):
             raise ValueError("adds_bos is true, but there is no bos_token, or no special token is added")
 
@@ -193,6 +213,7 @@ class RewardContract:
     parity: Parity
 
     def __post_init__(self) -> None:
+        _require_kinds(self)
         _require_positive(vocab_size=self.vocab_size)
         if not self.tokenization.max_length <= self.max_request_tokens <= self.max_batch_tokens:
             raise ValueError(

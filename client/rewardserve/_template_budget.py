@@ -1,25 +1,37 @@
 """What a chat template may cost: characters that it makes, values that it looks at, steps that it takes.
 
 Jinja's sandbox keeps a template from Python's internals, not from `"a" * 10**10`. So every operation that can make much
-of little is charged for, before it runs: one unit for a character, a list's item, or a node of the template's code.
+of little is charged for, before it runs: one unit for a character or a node of the template's code, a few for a list's item or a call.
 Units, not seconds, so that what a template may do doesn't depend on the machine.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from jinja2.exceptions import SecurityError
 
-__all__ = ["METHODS", "WHOLES", "BudgetError", "budget", "charge", "charge_format", "charge_operation", "charge_whole"]
+__all__ = [
+    "METHODS",
+    "WHOLES",
+    "BudgetError",
+    "budget",
+    "charge",
+    "charge_operation",
+    "charge_percent",
+    "charge_spec",
+    "charge_whole",
+]
 
 _UNITS = 1 << 22
 _UNITS_PER_CHARACTER = 256
 """Of the conversation: templates go through a long one several times."""
+_UNITS_OF_AN_ITEM = 8
+"""Of a list or dict whose parts are looked at: as its memory, in bytes."""
 _LARGEST_BITS = 1 << 14
 """Of an integer; what is counted in conversations has a dozen."""
 
@@ -30,8 +42,8 @@ WHOLES = (list, tuple, Mapping, KeysView, ValuesView, ItemsView)
 """Values with parts."""
 
 _WIDTH = re.compile(r"\d+")
-_COMPUTED_FIELD = re.compile(r"\{[^{}:!]*[.\[]|\{[^{}]*\{")
-"""Of `str.format`: a part of a value, or a format that is made of values."""
+_LONGEST_WIDTH = 10
+"""Digits: more are no other number to a budget."""
 
 
 class BudgetError(SecurityError):
@@ -76,36 +88,42 @@ def charge_whole(value: Any) -> None:
     if isinstance(value, str | bytes):
         charge(len(value))
     elif isinstance(value, Mapping):
-        charge(1 + len(value))
+        charge(_UNITS_OF_AN_ITEM * (1 + len(value)))
         for key, item in value.items():
             charge_whole(key)
             charge_whole(item)
     elif isinstance(value, WHOLES):
-        charge(1 + len(value))
+        charge(_UNITS_OF_AN_ITEM * (1 + len(value)))
         for item in value:
             charge_whole(item)
 
 
-def charge_format(text: Any, values: Iterable[Any]) -> None:
-    """Charges for `text % values` and `text.format(*values)`: each field may be as wide as it says, or hold all values.
+def charge_spec(spec: str) -> None:
+    """Charges for the widths and precisions that the format of one value names."""
+    for width in _WIDTH.findall(spec):
+        charge(int(width[:_LONGEST_WIDTH]))
+
+
+def charge_percent(text: str | bytes, values: Any) -> None:
+    """Charges for `text % values`: each field may be as wide as the widest, or hold all values.
 
     Raises:
-        BudgetError: A field is computed, or the result is too large.
+        BudgetError: A width is taken from the values, or the result is too large.
     """
-    source = text.decode("latin-1") if isinstance(text, bytes) else str(text)
-    if "%*" in source or _COMPUTED_FIELD.search(source.replace("{{", "").replace("}}", "")):
-        raise BudgetError("it formats with what isn't written down")
-    widest = max((int(width[:10]) for width in _WIDTH.findall(source)), default=0)
-    for _ in range(1 + source.count("%") + source.count("{")):
+    source = text.decode("latin-1") if isinstance(text, bytes) else text
+    if "%*" in source:
+        raise BudgetError("it formats with widths that aren't written down")
+    widest = max((int(width[:_LONGEST_WIDTH]) for width in _WIDTH.findall(source)), default=0)
+    for _ in range(1 + source.count("%")):
         charge(widest)
-        charge_whole(list(values))
+        charge_whole(values)
     charge(len(source))
 
 
 def charge_operation(operator: str, left: Any, right: Any) -> None:
     """Charges for a binary operation before it is done."""
     if operator == "%" and isinstance(left, str | bytes):
-        charge_format(left, right if isinstance(right, tuple) else [right])
+        charge_percent(left, right)
     elif operator == "+" and isinstance(left, str | bytes | list | tuple) and isinstance(right, type(left)):
         charge(len(left) + len(right))
     elif operator == "*":

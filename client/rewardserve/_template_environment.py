@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jinja2 import Template, nodes, pass_context
 from jinja2.runtime import Context, LoopContext, Macro, markup_join
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup
 
 from rewardserve._template_budget import (
     METHODS,
     WHOLES,
     BudgetError,
     charge,
-    charge_format,
     charge_operation,
+    charge_percent,
+    charge_spec,
     charge_whole,
 )
 
@@ -35,7 +37,9 @@ _SHALLOW = frozenset(
 )
 """Filters that don't look into the parts of what they are given."""
 
+_UNITS_OF_A_CALL = 8
 _MOST_DIGITS = 1000
+"""That a number is read from, or rounded to."""
 
 _COMPARISONS = ("eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt", "greaterthan", ">", "ge")
 
@@ -84,7 +88,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """Calls, after charging for it."""
-        charge(1)
+        charge(_UNITS_OF_A_CALL)
         if isinstance(__obj, Macro | LoopContext):
             charge(sum(len(value) for value in args if isinstance(value, list | tuple | range)))
         else:
@@ -94,16 +98,33 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return result
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """`str.format`, charged for."""
-        safe = super().wrap_str_format(value)
-        if safe is None:
+        """`str.format` and `str.format_map`, charged for."""
+        if super().wrap_str_format(value) is None:
             return None
+        text: str = value.__self__
 
-        def bounded(*args: Any, **kwargs: Any) -> str:
-            charge_format(value.__self__, [*args, *kwargs.values()])
-            return safe(*args, **kwargs)
+        def charged(*args: Any, **kwargs: Any) -> str:
+            if value.__name__ == "format_map":
+                (kwargs,), args = args, ()
+            formatter = _EscapeFormatter(self, escape=text.escape) if isinstance(text, Markup) else _Formatter(self)
+            return type(text)(formatter.vformat(text, args, kwargs))
 
-        return bounded
+        return charged
+
+
+class _Formatter(SandboxedFormatter):
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
+        value, first = super().get_field(field_name, args, kwargs)
+        charge_whole(value)
+        return value, first
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        charge_spec(format_spec)
+        return super().format_field(value, format_spec)
+
+
+class _EscapeFormatter(_Formatter, SandboxedEscapeFormatter):
+    pass
 
 
 def _charged_arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -153,7 +174,7 @@ def _charge_filter(name: str, value: Any, args: tuple[Any, ...], kwargs: dict[st
     given = [*args, *kwargs.values()]
     units = sum(abs(each) if isinstance(each, int) else len(each) for each in given if isinstance(each, int | str))
     if name in _SHALLOW:
-        charge(len(value) if isinstance(value, list | tuple | range | dict) else 1)
+        charge(4 * len(value) if isinstance(value, list | tuple | range | dict) else 1)
         if (name == "round" and units > _MOST_DIGITS) or (
             name == "int" and isinstance(value, str) and len(value) > _MOST_DIGITS
         ):
@@ -161,7 +182,7 @@ def _charge_filter(name: str, value: Any, args: tuple[Any, ...], kwargs: dict[st
         return
     charge_whole(value)
     if name == "format":
-        charge_format(value, given)
+        charge_percent(str(value), given)
     elif name == "replace":
         METHODS[name](str(value), *map(str, given[:2]))
     elif name in ("join", "sum"):

@@ -15,6 +15,8 @@ from rewardserve._errors import ContractError
 
 __all__ = ["check_growth", "panics_as_errors"]
 
+_MOST_BYTES = 64 << 20
+"""Twice the largest that is known."""
 _MOST_GROWTH = 100
 """Characters made of one; published tokenizers make one or two."""
 _MOST_ADDED = 1000
@@ -27,8 +29,12 @@ def check_growth(content: bytes) -> None:
     A normaliser's table of characters (`Precompiled`) isn't looked into.
 
     Raises:
-        ContractError: It is no tokenizer.json, or makes far too much of a text.
+        ContractError: It is no tokenizer.json, is too large, or makes far too much of a text.
     """
+    if len(content) > _MOST_BYTES:
+        raise ContractError(
+            f"the tokenizer.json has {len(content):,} bytes, more than {_MOST_BYTES:,}. Remedy: don't use this model"
+        )
     try:
         document = json.loads(content)
         normalizers = list(_steps(document.get("normalizer")))

@@ -91,7 +91,7 @@ OPENING: dict[str, tuple[Callable[[Path], object], str]] = {
     "index with numbers": (lambda path: write_index(path, {"score.weight": 5}), "names 5, which isn't a file"),
     "index with lists": (lambda path: write_index(path, {"score.weight": []}), "isn't an index of weight files"),
     "index of a list": (lambda path: write_index(path, []), "isn't an index of weight files"),
-    "index not JSON": (text_index, "isn't an index of weight files"),
+    "index not JSON": (text_index, r"model\.safetensors\.index\.json isn't JSON"),
     "same tensor twice": (same_tensor_twice, r"is in a\.safetensors and in b\.safetensors"),
     "no weights": (no_weights, r"holds no weights \(model\.safetensors, pytorch_model\.bin"),
     "garbage .bin": (garbage_bin, r"pytorch_model\.bin can't be read as plain tensors"),

@@ -1,17 +1,19 @@
 """Where the commands print, and how.
 
 What is printed may come from anywhere (a checkpoint's tokens, a user's texts, paths): `[CLS]` or `:smile:` in it is no
-markup. So strings are printed as they are, and styles are given with `rich.text.Text`.
+markup. So strings are printed as they are, and styles are given with `rich.text.Text`; but for characters that would
+command the terminal, or turn the direction of writing: those are printed as their escapes.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TextIO
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -53,6 +55,24 @@ def details(title: str, rows: Mapping[str, str | Text]) -> Table:
     return table
 
 
+class _SafeConsole(Console):
+    """Escapes what isn't printable; rich's own commands are segments of another kind."""
+
+    def render(self, *args: Any, **options: Any) -> Iterable[Segment]:
+        """Renders what is printed."""
+        for segment in super().render(*args, **options):
+            yield segment if segment.control else Segment(_printable(segment.text), segment.style)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() else _UNLIMITED
-    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return _SafeConsole(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)

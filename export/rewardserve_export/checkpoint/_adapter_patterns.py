@@ -47,4 +47,4 @@ def _patterns(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield name, pattern
     for name in _TABLES:
         table = config.get(name)
-        yield from ((name, pattern) for pattern in table or () if isinstance(table, dict))
+        yield from ((name, pattern) for pattern in (table if isinstance(table, dict) else ()))

@@ -12,14 +12,17 @@ from torch.nn.modules import module as torch_module
 
 __all__ = ["bounded_size", "check_config"]
 
+_KINDS = {"architectures": list, "id2label": dict, "num_labels": int}
+"""Of what is read here; transformers checks the rest."""
+
 _MOST = 100_000
 """Layers, and outputs: transformers makes a list of each before any weight is looked at."""
 
 _MOST_TIMES = 8
 """How many numbers a model may have for each that is stored: packed quantised weights hold several."""
 
-_ANY_SIZE = 1 << 24
-"""Numbers, and layers' tensors, that are no burden whatever is stored."""
+_FREE_NUMBERS, _FREE_TENSORS = 1 << 23, 10_000
+"""No burden, whatever is stored."""
 
 
 def check_config(file: Path, config: dict[str, Any]) -> None:
@@ -30,8 +33,15 @@ def check_config(file: Path, config: dict[str, Any]) -> None:
         config: Its content; that of its parts is checked, too.
 
     Raises:
-        CheckpointError: It asks for code from the hub, or for absurd numbers of layers or outputs.
+        CheckpointError: It asks for code from the hub, or for absurd numbers of layers or outputs; or an entry is of
+            another kind than it must be.
     """
+    for name, kind in _KINDS.items():
+        if not isinstance(config.get(name), kind | None):
+            raise CheckpointError(
+                f"{file} has {name} {config[name]!r:.80}, which isn't a {kind.__name__}. "
+                "Remedy: copy the checkpoint again"
+            )
     for name, value in _entries(config):
         # transformers takes a name with a slash for a repository of kernels, and runs what is in it.
         if name.endswith("_implementation") and isinstance(value, str) and "/" in value:
@@ -62,7 +72,7 @@ def bounded_size(numbers: int, tensors: int) -> Iterator[None]:
         numbers: That are stored.
         tensors: That they are in.
     """
-    left_numbers, left_tensors = _ANY_SIZE + _MOST_TIMES * numbers, _MOST + _MOST_TIMES * tensors
+    left_numbers, left_tensors = _FREE_NUMBERS + _MOST_TIMES * numbers, _FREE_TENSORS + _MOST_TIMES * tensors
 
     def count(owner: Any, name: str, tensor: Any) -> None:
         nonlocal left_numbers, left_tensors

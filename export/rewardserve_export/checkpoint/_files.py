@@ -154,7 +154,7 @@ def _find_base(directory: Path, config: dict[str, Any], base: str | Path | None)
     places = f"base_model_name_or_path in {directory / 'adapter_config.json'} is {named!r}; the base given is {base}"
     remedy = "Remedy: pass the model that the adapter was trained on as base (--base): a directory, or its hub name"
     source = base if base is not None else named
-    if not source:
+    if not isinstance(source, str | Path) or not str(source):
         raise CheckpointError(f"the adapter doesn't say what it was trained on: {places}. {remedy}")
     try:
         return _local_directory(source, revision=None if base is not None else config.get("revision"))

@@ -118,7 +118,7 @@ def _indexed_files(index: Path) -> list[Path]:
         # An index from a stranger must not reach outside its directory.
         if not isinstance(name, str) or Path(name).name != name or len(name) > _LONGEST_NAME:
             raise CheckpointError(
-                f"{index} names {name!r}, which isn't a file beside it. Remedy: don't use this checkpoint"
+                f"{index} names {name!r:.100}, which isn't a file beside it. Remedy: don't use this checkpoint"
             )
         if not (index.parent / name).is_file():
             raise CheckpointError(f"{index} names {name}, which is missing. Remedy: copy the checkpoint again, whole")

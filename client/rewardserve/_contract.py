@@ -82,6 +82,8 @@ def _require_kinds(record: Any) -> None:
             raise ValueError(f"{entry.name} is {value!r}, must be {entry.type}")
         if isinstance(value, int) and not 0 <= value <= _LARGEST:
             raise ValueError(f"{entry.name} is {value}, must be from 0 to {_LARGEST}")
+        if isinstance(value, str):
+            value.encode()  # JSON may hold lone surrogates, which no tokenizer takes
         parts = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
         if isinstance(parts, list | tuple) and not all(isinstance(part, str) for part in parts):
             raise ValueError(f"{entry.name} is {value!r}, must hold text")

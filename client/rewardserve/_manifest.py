@@ -24,6 +24,8 @@ MANIFEST = "manifest.json"
 
 FORMAT = 1
 
+_MOST_BYTES = 64 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileRecord:
@@ -84,6 +86,7 @@ class Manifest:
             ContractError: It isn't there, isn't one, or is of another rewardserve generation.
         """
         try:
+            _require_small(path)
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             probes = fields["probes"]
             manifest = cls(
@@ -95,7 +98,7 @@ class Manifest:
                 ),
             )
             written = fields["format"]
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ContractError(f"{path} can't be read ({error!r}). Remedy: export that version again") from error
         if written != FORMAT:
             raise ContractError(
@@ -113,7 +116,9 @@ class Manifest:
         """
         for name, record in self.files.items():
             path = repository / name
-            if not path.is_file():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                yield f"{name} is no file of a repository"
+            elif not path.is_file():
                 yield f"{name} is missing"
             elif (size := path.stat().st_size) != record.bytes:
                 cut = ", it was cut short" if size < record.bytes else ""
@@ -121,6 +126,14 @@ class Manifest:
             elif FileRecord.of(path) != record:
                 yield f"{name} has another content than was exported"
         yield from (f"{name} isn't listed in the manifest" for name in sorted(set(found) - set(self.files)))
+
+
+def _require_small(path: Path) -> None:
+    """Opening a FIFO would wait for its writer; a manifest has a few kilobytes."""
+    if not path.is_file():
+        raise ValueError("it is no file")
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
 
 
 def version_files(repository: Path, model: str, version: str, tokenizer_sha256: str) -> list[str]:

@@ -1,8 +1,8 @@
 """What a chat template may cost: characters that it makes, values that it looks at, steps that it takes.
 
 Jinja's sandbox keeps a template from Python's internals, not from `"a" * 10**10`. So every operation that can make much
-of little is charged for, before it runs: one unit for a character or a node of the template's code, a few for a list's item or a call.
-Units, not seconds, so that what a template may do doesn't depend on the machine.
+of little is charged for, before it runs: one unit for a character or a node of the template's code, a few for an item
+of a list, or a call. Units, not seconds, so that what a template may do doesn't depend on the machine.
 """
 
 from __future__ import annotations

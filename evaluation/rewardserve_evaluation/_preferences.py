@@ -18,6 +18,11 @@ from rewardserve_evaluation._errors import PreferencesError
 
 __all__ = ["Preference", "read_preferences"]
 
+_LONGEST_LINE = 64 << 20
+"""Characters; it is read whole, and a compressed file may hold thousands for each of its bytes."""
+_MOST_ANSWERS = 256
+"""Of a row's chosen or rejected ones: each of these is compared, and trained, with each of those."""
+
 _RowAnswer = str | list[Message]
 
 
@@ -65,7 +70,8 @@ def read_preferences(path: str | os.PathLike[str], *, limit: int | None = None, 
     path = Path(path)
     try:
         with _open(path) as stream:
-            rows = (_Row(str(path), number, line, chat) for number, line in enumerate(stream, 1) if line.strip())
+            lines = enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), ""), 1)
+            rows = (_Row(str(path), number, line, chat) for number, line in lines if line.strip())
             preferences = [row.preference() for row in islice(rows, limit)]
     except UnicodeDecodeError as error:
         raise PreferencesError(str(path), f"isn't UTF-8 ({error}). Remedy: save it as UTF-8") from error
@@ -87,6 +93,8 @@ class _Row:
         self._source = source
         self._line = line
         self._chat = chat
+        if len(text) > _LONGEST_LINE:
+            raise self._error(None, f"has more than {_LONGEST_LINE:,} characters. Remedy: one object a line")
         try:
             self._values = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -120,6 +128,8 @@ class _Row:
         several = isinstance(value, list) and not any(isinstance(item, dict) for item in value)
         if several and not value:
             raise self._error(field, "is an empty list. Remedy: at least one answer")
+        if several and len(value) > _MOST_ANSWERS:
+            raise self._error(field, f"has {len(value):,} answers. Remedy: at most {_MOST_ANSWERS} a row")
         for item in value if several else [value]:
             try:
                 answer = join_answer(prompt, self._answer(field, item), chat=self._chat)
@@ -156,10 +166,17 @@ class _Row:
         value = self._values.get(field)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             found = value if isinstance(value, float) else _kind(value)
             raise self._error(field, f"is {found}. Remedy: a finite number, or leave it out")
         return float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def _kind(value: Any) -> str:

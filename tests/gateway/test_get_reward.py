@@ -55,7 +55,7 @@ def test_concurrent_calls_with_one_rollout_each(gateway: Gateway, client: Reward
         ({"query": ["a", None, "b", ["c"]]}, "query[1]: must be a string; query[3]: must be a string"),
         (
             {"query": [0] * 5},
-            "query[0]: must be a string; query[1]: must be a string; query[2]: must be a string; and 2 more",
+            "query[0]: must be a string",
         ),
         ([], "the body: must be an object"),
         (["a text"], "the body: must be an object"),

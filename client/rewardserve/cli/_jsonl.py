@@ -17,6 +17,9 @@ __all__ = ["STANDARD", "Reward", "Row", "count_rows", "encode_row", "open_rows"]
 STANDARD = Path("-")
 """Standard input or output, where a file's name is asked for."""
 
+_LONGEST_LINE = 64 << 20
+"""Bytes; it is read whole."""
+
 Reward = float | list[float]
 """One number, or one for each label."""
 
@@ -75,7 +78,11 @@ def _open(path: Path) -> BinaryIO:
 
 def _rows(stream: BinaryIO, source: str) -> Iterator[Row]:
     # A binary file's lines end at newlines only: in text, characters that JSON strings may hold would end them, too.
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), b""), start=1):
+        if len(line) > _LONGEST_LINE:
+            raise RewardServeError(
+                f"{source}, line {number}: has more than {_LONGEST_LINE:,} bytes. Remedy: one text a line"
+            )
         content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if content.strip():
             yield _row(f"{source}, line {number}", content)
@@ -84,7 +91,7 @@ def _rows(stream: BinaryIO, source: str) -> Iterator[Row]:
 def _row(where: str, line: bytes) -> Row:
     try:
         fields = json.loads(line.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RewardServeError(f"{where}: not JSON in UTF-8 ({error}). Remedy: one object a line") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("text"), str):
         raise RewardServeError(f"{where}: no object with a string `text`. Remedy: add the field")

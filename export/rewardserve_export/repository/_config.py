@@ -18,6 +18,7 @@ __all__ = [
     "STOCK_BACKENDS",
     "Backend",
     "contracts_in",
+    "is_version",
     "read_config",
     "reward_config",
     "scores_texts_of",
@@ -38,6 +39,9 @@ REWARD_MODEL = "reward_model"
 """The parameter of a companion that scores texts: with which model."""
 
 _DEFAULT_SCHEDULING = Scheduling()
+
+_MOST_BYTES = 64 << 20
+"""Of a configuration: a contract, of some kilobytes, for each version."""
 
 PYTHON_MAX_BATCH_SIZE = 64
 """Requests handed over at once; the backend itself cuts them into runs of at most max_batch_tokens."""
@@ -159,13 +163,18 @@ def scores_texts_of(config: Any, reward_model: str) -> bool:
 
 
 def contracts_in(config: Any) -> dict[str, str]:
-    """The contracts, as JSON, that a configuration holds, by version."""
+    """The contracts, as JSON, that a configuration holds, by version: a directory's name, so nothing but digits."""
     prefix = contract_parameter("")
     return {
-        key.removeprefix(prefix): parameter.string_value
+        version: parameter.string_value
         for key, parameter in config.parameters.items()
-        if key.startswith(prefix)
+        if key.startswith(prefix) and is_version(version := key.removeprefix(prefix))
     }
+
+
+def is_version(text: str) -> bool:
+    """Whether a text is the number of a version, as Triton names directories."""
+    return text.isascii() and text.isdecimal()
 
 
 def read_config(path: Path) -> Any:
@@ -175,11 +184,18 @@ def read_config(path: Path) -> Any:
         ExportError: It isn't one.
     """
     try:
+        _require_file(path)
         return text_format.Parse(path.read_text(), pb.ModelConfig())
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+    except (OSError, ValueError, text_format.ParseError) as error:
         raise ExportError(
             f"{path} can't be read ({error}). Remedy: mend or remove that model, or use another --name"
         ) from error
+
+
+def _require_file(path: Path) -> None:
+    """Opening a FIFO would wait for its writer."""
+    if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
+        raise ValueError(f"it is no file of at most {_MOST_BYTES:,} bytes")
 
 
 def write_config(config: Any, path: Path) -> None:

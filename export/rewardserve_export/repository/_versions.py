@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rewardserve._contract import DEFAULT_VERSION, RewardContract
-from rewardserve._errors import ReleaseError
+from rewardserve._errors import ExportError, ReleaseError
 from rewardserve._manifest import MANIFEST, Manifest
 from tritonclient.grpc import model_config_pb2 as pb
 
-from rewardserve_export.repository._config import contracts_in, read_config, write_config
+from rewardserve_export.repository._config import contracts_in, is_version, read_config, write_config
 from rewardserve_export.repository._publish import ModelDirectory
 
 __all__ = ["Version", "Versions"]
@@ -83,6 +83,8 @@ class Versions:
         self.contracts = {number: RewardContract.from_json(texts[number]) for number in self.numbers}
         parameters = read_config(self.companion_config).parameters
         promoted = parameters[DEFAULT_VERSION].string_value if DEFAULT_VERSION in parameters else None
+        if promoted is not None and not is_version(promoted):
+            raise ExportError(f"{self.companion_config} has the default version {promoted!r:.80}. Remedy: promote one")
         self.promoted = promoted is not None
         self.default = promoted or self.numbers[-1]
         earlier = [number for number in self.numbers if int(number) < int(self.default)]

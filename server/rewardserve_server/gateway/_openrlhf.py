@@ -9,10 +9,10 @@ those that it has nothing for.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from rewardserve_server.gateway._upstream import Upstream
 
@@ -27,7 +27,8 @@ class RewardRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    query: list[str] = Field(description="Whole texts, prompt and response.")
+    # Of a million wrong items the first is enough: an error of each would take minutes and gigabytes.
+    query: Annotated[list[str], FailFast()] = Field(description="Whole texts, prompt and response.")
 
 
 class RewardResponse(BaseModel):

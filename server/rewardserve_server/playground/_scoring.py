@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, FailFast, Field
 from rewardserve import RewardClient
 
 from rewardserve_server.playground._model import ServedModel
@@ -27,8 +28,11 @@ class ScoreRequest(BaseModel):
     """Responses to a prompt, or to the messages of a conversation."""
 
     prompt: str = Field(default="", description="Joined with each response as the contract says; empty: not joined.")
-    messages: list[Message] | None = Field(default=None, description="In place of a prompt, for the chat template.")
-    responses: list[str] = Field(min_length=1)
+    # As in the gateway: one error is enough.
+    messages: Annotated[list[Message], FailFast()] | None = Field(
+        default=None, description="In place of a prompt, for the chat template."
+    )
+    responses: Annotated[list[str], FailFast()] = Field(min_length=1)
 
 
 class Token(BaseModel):

@@ -70,8 +70,7 @@ def read_preferences(path: str | os.PathLike[str], *, limit: int | None = None, 
     path = Path(path)
     try:
         with _open(path) as stream:
-            lines = enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), ""), 1)
-            rows = (_Row(str(path), number, line, chat) for number, line in lines if line.strip())
+            rows = (_Row(str(path), number, line, chat) for number, line in _lines(path, stream) if line.strip())
             preferences = [row.preference() for row in islice(rows, limit)]
     except UnicodeDecodeError as error:
         raise PreferencesError(str(path), f"isn't UTF-8 ({error}). Remedy: save it as UTF-8") from error
@@ -86,6 +85,14 @@ def _open(path: Path) -> TextIO:
     return gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
 
 
+def _lines(path: Path, stream: TextIO) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), ""), 1):
+        if len(line) > _LONGEST_LINE:
+            message = f"has more than {_LONGEST_LINE:,} characters. Remedy: one object a line"
+            raise PreferencesError(str(path), message, line=number)
+        yield number, line
+
+
 class _Row:
     """One line of the file, checked field by field."""
 
@@ -93,8 +100,6 @@ class _Row:
         self._source = source
         self._line = line
         self._chat = chat
-        if len(text) > _LONGEST_LINE:
-            raise self._error(None, f"has more than {_LONGEST_LINE:,} characters. Remedy: one object a line")
         try:
             self._values = json.loads(text)
         except (ValueError, RecursionError) as error:

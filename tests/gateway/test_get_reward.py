@@ -52,7 +52,7 @@ def test_concurrent_calls_with_one_rollout_each(gateway: Gateway, client: Reward
         ({"query": "a text"}, "query: must be a list"),
         ({"query": {"0": "a"}}, "query: must be a list"),
         ({"query": ["a", 3]}, "query[1]: must be a string"),
-        ({"query": ["a", None, "b", ["c"]]}, "query[1]: must be a string; query[3]: must be a string"),
+        ({"query": ["a", None, "b", ["c"]]}, "query[1]: must be a string"),
         (
             {"query": [0] * 5},
             "query[0]: must be a string",

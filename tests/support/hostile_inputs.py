@@ -56,7 +56,7 @@ FILES: dict[str, FileCase] = {
         "PreferencesError",
         "has 100,000 answers",
     ),
-    "preferences: a margin of 10^400": ("a.jsonl", _row(margin=10**400), "PreferencesError", "margin: is a number"),
+    "preferences: a margin of 10^400": ("a.jsonl", _row(margin=10**400), "PreferencesError", "`margin`: is a number"),
     "preferences: a number of a million digits": (
         "a.jsonl",
         _write('{"margin": ' + "9" * 10**6 + "}"),

@@ -9,10 +9,10 @@ those that it has nothing for.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from rewardserve_server.gateway._upstream import Upstream
 
@@ -28,7 +28,7 @@ class RewardRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     # Of a million wrong items the first is enough: an error of each would take minutes and gigabytes.
-    query: Annotated[list[str], FailFast()] = Field(description="Whole texts, prompt and response.")
+    query: list[str] = Field(fail_fast=True, description="Whole texts, prompt and response.")
 
 
 class RewardResponse(BaseModel):

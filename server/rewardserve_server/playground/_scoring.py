@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, FailFast, Field
+from pydantic import BaseModel, Field
 from rewardserve import RewardClient
 
 from rewardserve_server.playground._model import ServedModel
@@ -29,10 +28,10 @@ class ScoreRequest(BaseModel):
 
     prompt: str = Field(default="", description="Joined with each response as the contract says; empty: not joined.")
     # As in the gateway: one error is enough.
-    messages: Annotated[list[Message], FailFast()] | None = Field(
-        default=None, description="In place of a prompt, for the chat template."
+    messages: list[Message] | None = Field(
+        default=None, fail_fast=True, description="In place of a prompt, for the chat template."
     )
-    responses: Annotated[list[str], FailFast()] = Field(min_length=1)
+    responses: list[str] = Field(min_length=1, fail_fast=True)
 
 
 class Token(BaseModel):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+from rewardserve.cli import main
 from support.checkpoints import edit_config, save_huggingface
 
-SCRIPT = Path(sys.executable).parent / "rewardserve"
-COMMAND = "\x1b]0;owned\x07\x1b[2J\u202e"
-SHOWN = r"\x1b[2J\u202e"
+COMMAND = "\x1b[2J\x07\u202e"
+"""Clears the screen, rings, and turns the direction of writing."""
 
 
-def test_commands_to_the_terminal_are_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [[], ["--value-head-prefix", COMMAND]], ids=["a result", "an error"])
+def test_commands_to_the_terminal_are_shown(
+    given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = save_huggingface(tmp_path)
     edit_config(checkpoint, architectures=[f"{COMMAND}LlamaForSequenceClassification"])
-    for shown in ((), ("--value-head-prefix", COMMAND)):
-        command = [SCRIPT, "inspect", str(checkpoint), *shown]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        printed = ended.stdout + ended.stderr
-        assert ended.returncode == bool(shown), printed
-        assert SHOWN in printed
-        assert not set(COMMAND[:1] + COMMAND[-1:] + "\x07") & set(printed)
+    monkeypatch.setattr("sys.argv", ["rewardserve", "inspect", str(checkpoint), *given])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capsys.readouterr()
+    assert ended.value.code == bool(given)
+    printed = captured.err if given else captured.out
+    assert r"\x1b[2J" in printed
+    assert r"\u202e" in printed
+    assert not set(COMMAND) & {character for character in printed if not character.isprintable()}

@@ -30,7 +30,7 @@ DEFAULT_MAX_LENGTH = 8192
 """Tokens. Longer contexts are served when asked for: the memory of a run grows with them."""
 
 MIN_REFERENCE = 100
-"""Texts. Of so many, each decile holds ten; by chance alone, a population stability index over them is then some 0.1."""
+"""Texts: ten between two deciles. By chance alone, a population stability index over them is then some 0.1."""
 
 _RUN_OF = 4
 """Sequences of full length in one run by default."""

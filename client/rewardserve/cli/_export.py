@@ -21,9 +21,8 @@ from rewardserve.cli._jsonl import read_texts
 from rewardserve.cli._scored_text import scored_text
 
 if TYPE_CHECKING:
-    from rewardserve_export import ExportSummary
+    from rewardserve_export import ExportSummary, RewardReference
     from rewardserve_export import Progress as ExportProgress
-    from rewardserve_export import RewardReference
 
 __all__ = ["Precision", "export"]
 

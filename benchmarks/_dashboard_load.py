@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import itertools
 import json
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -15,14 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from rewardserve import RewardClient, RewardServeError, ServerError, _wire
+from rewardserve import RewardClient, RewardServeError, _wire
 
-from benchmarks._setup import MODEL
+from benchmarks._dashboard_texts import Texts
+from benchmarks._setup import MODEL, BenchmarkError
 
 __all__ = ["Callers"]
 
-_PROMPT, _RESPONSE, _RESPONSES = 200, 100, 4
-"""Characters, and how many responses share a prompt."""
+_LOWEST, _TRIED, _TIMES = 10, 500, range(8, 48)
+"""Token ids that are special in no tokenizer; how many are tried for the best; how often it is repeated."""
 _BURST = 200
 """Requests at once: many times what waits in the queue."""
 _PAUSE = 0.2
@@ -34,26 +33,27 @@ class Callers:
     """Trainers of several kinds, each in a thread.
 
     Args:
+        client: To Triton; it stays the caller's.
         triton: `host:port` of its gRPC service.
         gateway: `host:port` of its HTTP service.
-        dialogues: What texts are cut from.
+        texts: What they send.
         poison: The token whose reward isn't finite.
 
     Attributes:
-        sent: How often what was called, by kind.
-        ended: How often a call ended in which way, by kind and way.
+        ended: How many calls ended in which way, by kind and way.
     """
 
-    def __init__(self, triton: str, gateway: str, dialogues: Sequence[str], poison: int) -> None:
-        self._triton, self._gateway, self._poison = triton, gateway, poison
-        self._dialogues = itertools.cycle(text for text in dialogues if len(text) > _PROMPT + _RESPONSE * _RESPONSES)
+    def __init__(self, client: RewardClient, triton: str, gateway: str, texts: Texts, poison: int) -> None:
+        self._client, self._triton, self._gateway, self._poison = client, triton, gateway, poison
+        self._good, self._bad = [_LOWEST] * 3, [_LOWEST, poison, _LOWEST]
+        # Each is used by one thread.
+        self._groups, self._rollouts, self._classified = (texts.groups() for _ in range(3))
         self.ended: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         """Prompts with their responses to Triton, single texts to the gateway, and some that can't be scored."""
-        kinds = [self._groups, self._rollouts, self._classified, self._malformed, self._unscorable]
-        with self._repeating(*kinds):
+        with self._repeating(self._group, self._rollout, self._classify, self._malformed, self._unscorable):
             yield
 
     @contextlib.contextmanager
@@ -63,14 +63,18 @@ class Callers:
             yield
 
     @contextlib.contextmanager
-    def rambling(self) -> Iterator[None]:
-        """Sequences that are like nothing the model was meant for: one token again and again."""
-        with self._repeating(self._repetitions):
+    def hacking(self) -> Iterator[None]:
+        """A policy that has found the token that the model likes best, and says nothing else."""
+        tokens = np.random.default_rng(0).integers(_LOWEST, self._poison, _TRIED).tolist()
+        rewards = self._client.score_tokens([[token] * _TIMES[0] for token in tokens])
+        best = tokens[int(rewards.argmax())]
+        responses = [[best] * times for times in _TIMES]
+        with self._repeating(lambda: self._score("hacked", lambda: self._client.score_tokens(responses))):
             yield
 
     def burst(self) -> None:
         """Requests that all come at once, from callers that don't try again; then some that are given up at once."""
-        tokens = [list(range(10, 60))] * _BURST
+        tokens = [list(range(_LOWEST, _LOWEST + 50))] * _BURST
         self._raw("burst", tokens, timeout=_SECONDS)
         self._raw("given up", tokens[:20], timeout=0.1)
 
@@ -93,42 +97,34 @@ class Callers:
             for thread in threads:
                 thread.join()
 
-    def _groups(self) -> None:
-        text = next(self._dialogues)
-        prompt, rest = text[:_PROMPT], text[_PROMPT:]
-        responses = [rest[start : start + _RESPONSE] for start in range(0, _RESPONSE * _RESPONSES, _RESPONSE)]
-        self._score("prompt with responses", lambda client: client.score([prompt + response for response in responses]))
-
-    def _repetitions(self) -> None:
-        token = int(np.random.default_rng(time.monotonic_ns()).integers(10, 200))
-        self._score("repetitions", lambda client: client.score_tokens([[token] * 100, [token + 1] * 80]))
+    def _group(self) -> None:
+        self._score("prompt with responses", lambda: self._client.score(next(self._groups)))
 
     def _nan(self) -> None:
-        self._score("poisoned", lambda client: client.score_tokens([[10, 11, 12], [10, self._poison, 12]]))
+        self._score("poisoned", lambda: self._client.score_tokens([self._good, self._bad]))
 
-    def _rollouts(self) -> None:
-        self._post("/get_reward", {"query": [next(self._dialogues)[:_PROMPT]]})
+    def _rollout(self) -> None:
+        self._post("/get_reward", {"query": next(self._rollouts)[:1]})
 
-    def _classified(self) -> None:
-        self._post("/classify", {"model": MODEL, "input": next(self._dialogues)[:_PROMPT], "use_activation": False})
+    def _classify(self) -> None:
+        self._post("/classify", {"model": MODEL, "input": next(self._classified)[0], "use_activation": False})
 
     def _nan_classified(self) -> None:
-        self._post("/classify", {"model": MODEL, "input": [10, self._poison, 12], "use_activation": False})
+        self._post("/classify", {"model": MODEL, "input": self._bad, "use_activation": False})
 
     def _unscorable(self) -> None:
         self._post("/get_reward", {"query": [""]})
 
     def _malformed(self) -> None:
-        self._raw("malformed", [[10, 11, 12]], timeout=_SECONDS, surplus=6)
+        self._raw("malformed", [self._good], timeout=_SECONDS, surplus=6)
 
-    def _score(self, kind: str, call: Callable[[RewardClient], Any]) -> None:
+    def _score(self, kind: str, call: Callable[[], Any]) -> None:
         try:
-            with RewardClient(self._triton, timeout=_SECONDS) as client:
-                call(client)
+            call()
         except RewardServeError as error:
-            self._count(kind, error.__cause__ if isinstance(error, ServerError) and error.__cause__ else error)
+            self.ended[f"{kind}: {type(error).__name__}"] += 1
         else:
-            self._count(kind, None)
+            self.ended[f"{kind}: answered"] += 1
 
     def _post(self, path: str, body: Any) -> None:
         request = urllib.request.Request(
@@ -149,11 +145,11 @@ class Callers:
         """Each sequence as a request of its own, all at once, straight to Triton."""
         import tritonclient.grpc as triton
 
-        over: list[Exception | None] = []
+        over: list[str] = []
         all_over = threading.Event()
 
-        def done(_: Any, error: Exception | None) -> None:
-            over.append(error)
+        def done(result: Any, error: Any) -> None:
+            over.append("answered" if error is None else str(error.status()))
             if len(over) == len(sequences):
                 all_over.set()
 
@@ -166,9 +162,6 @@ class Callers:
                     inputs.append(triton.InferInput(name, array.shape, "INT32"))
                     inputs[-1].set_data_from_numpy(array)
                 client.async_infer(MODEL, inputs, done, client_timeout=timeout)
-            all_over.wait()
-        for error in over:
-            self._count(kind, error)
-
-    def _count(self, kind: str, error: BaseException | None) -> None:
-        self.ended[f"{kind}: {'answered' if error is None else type(error).__name__}"] += 1
+            if not all_over.wait(2 * _SECONDS):
+                raise BenchmarkError(f"{len(sequences) - len(over)} requests of `{kind}` got no answer")
+        self.ended.update(f"{kind}: {way}" for way in over)

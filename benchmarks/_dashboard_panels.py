@@ -128,6 +128,7 @@ def metrics_in(expression: str) -> set[str]:
 
     A name is what stands before a selector or a range, or begins as ours and Triton's do.
     """
+    expression = re.sub(r'"[^"]*"', "", expression)
     names = re.findall(r"(?<![\w:$])([A-Za-z_][\w:]*)\s*[{\[]", expression)
     names += re.findall(r"(?<![\w:$])((?:nv|rewardserve)_\w+)(?![\w:])", expression)
     return {name for name in names if ":" not in name}

@@ -39,6 +39,7 @@ _PROVOKED = (
     "RewardGatewayRefuses",
     "RewardNaN",
     "RewardQueueFull",
+    "RewardQueueTimeout",
     "RewardRequestsFail",
     "RewardSequencesInvalid",
     "RewardServerDown",
@@ -122,7 +123,8 @@ def _phases(callers: Callers, prometheus: Prometheus, server: Any) -> dict[str, 
         with callers.poisoned():
             time.sleep(_BAD_SECONDS)
         phases["burst"] = time.time()
-        callers.burst()
+        with callers.bursting():
+            time.sleep(_BAD_SECONDS)
         phases["reward hacked"] = time.time()
         with callers.hacking():
             time.sleep(_BAD_SECONDS)

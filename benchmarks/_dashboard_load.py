@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ __all__ = ["Callers"]
 
 _LOWEST, _TRIED, _TIMES = 10, 500, range(8, 48)
 """Token ids that are special in no tokenizer; how many are tried for the best; how often it is repeated."""
-_BURST = 200
-"""Requests at once: many times what waits in the queue."""
+_BURST, _FEW = 100, 8
+"""Requests at once: many times what may wait; and less than that."""
 _PAUSE = 0.2
 _SECONDS = 60.0
 """Nothing here takes so long."""
@@ -49,6 +50,7 @@ class Callers:
         # Each is used by one thread.
         self._groups, self._rollouts, self._classified = (texts.groups() for _ in range(3))
         self.ended: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
@@ -72,11 +74,18 @@ class Callers:
         with self._repeating(lambda: self._score("hacked", lambda: self._client.score_tokens(responses))):
             yield
 
-    def burst(self) -> None:
-        """Requests that all come at once, from callers that don't try again; then some that are given up at once."""
+    @contextlib.contextmanager
+    def bursting(self) -> Iterator[None]:
+        """Requests that come all at once, that may not wait, that are given up at once; nobody tries again."""
         tokens = [list(range(_LOWEST, _LOWEST + 50))] * _BURST
-        self._raw("burst", tokens, timeout=_SECONDS)
-        self._raw("given up", tokens[:20], timeout=0.1)
+
+        def burst() -> None:
+            self._raw("burst", tokens)
+            self._raw("impatient", tokens[:_FEW], queue_seconds=0.001)
+            self._raw("given up", tokens[:_FEW], seconds=0.1)
+
+        with self._repeating(burst):
+            yield
 
     @contextlib.contextmanager
     def _repeating(self, *kinds: Callable[[], None]) -> Iterator[None]:
@@ -87,15 +96,14 @@ class Callers:
                 kind()
                 over.wait(_PAUSE)
 
-        threads = [threading.Thread(target=repeat, args=(kind,)) for kind in kinds]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            repeated = [pool.submit(repeat, kind) for kind in kinds]
+            try:
+                yield
+            finally:
+                over.set()
+        for calls in repeated:
+            calls.result()
 
     def _group(self) -> None:
         self._score("prompt with responses", lambda: self._client.score(next(self._groups)))
@@ -116,15 +124,15 @@ class Callers:
         self._post("/get_reward", {"query": [""]})
 
     def _malformed(self) -> None:
-        self._raw("malformed", [self._good], timeout=_SECONDS, surplus=6)
+        self._raw("malformed", [self._good], surplus=6)
 
     def _score(self, kind: str, call: Callable[[], Any]) -> None:
         try:
             call()
         except RewardServeError as error:
-            self.ended[f"{kind}: {type(error).__name__}"] += 1
+            self._ended(f"{kind}: {type(error).__name__}")
         else:
-            self.ended[f"{kind}: answered"] += 1
+            self._ended(f"{kind}: answered")
 
     def _post(self, path: str, body: Any) -> None:
         request = urllib.request.Request(
@@ -135,13 +143,21 @@ class Callers:
                 answer.read()
         except urllib.error.HTTPError as error:
             with error:
-                self.ended[f"{path}: {error.code}"] += 1
+                self._ended(f"{path}: {error.code}")
         except (OSError, http.client.HTTPException):
-            self.ended[f"{path}: no connection"] += 1
+            self._ended(f"{path}: no connection")
         else:
-            self.ended[f"{path}: 200"] += 1
+            self._ended(f"{path}: 200")
 
-    def _raw(self, kind: str, sequences: Sequence[Sequence[int]], *, timeout: float, surplus: int = 0) -> None:
+    def _raw(
+        self,
+        kind: str,
+        sequences: Sequence[Sequence[int]],
+        *,
+        seconds: float = _SECONDS,
+        queue_seconds: float = _SECONDS,
+        surplus: int = 0,
+    ) -> None:
         """Each sequence as a request of its own, all at once, straight to Triton."""
         import tritonclient.grpc as triton
 
@@ -161,7 +177,11 @@ class Callers:
                     array = np.array([values], np.int32)
                     inputs.append(triton.InferInput(name, array.shape, "INT32"))
                     inputs[-1].set_data_from_numpy(array)
-                client.async_infer(MODEL, inputs, done, client_timeout=timeout)
+                client.async_infer(MODEL, inputs, done, client_timeout=seconds, timeout=round(queue_seconds * 1e6))
             if not all_over.wait(2 * _SECONDS):
                 raise BenchmarkError(f"{len(sequences) - len(over)} requests of `{kind}` got no answer")
-        self.ended.update(f"{kind}: {way}" for way in over)
+        self._ended(*(f"{kind}: {way}" for way in over))
+
+    def _ended(self, *ways: str) -> None:
+        with self._lock:
+            self.ended.update(ways)

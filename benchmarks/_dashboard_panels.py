@@ -15,7 +15,7 @@ __all__ = ["DASHBOARD", "Answer", "Panel", "QueryRange", "Series", "answers_of",
 DASHBOARD = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboards" / "rewardserve.json"
 
 _RATE_WINDOW = "15s"
-_VARIABLES = {"$__rate_interval": _RATE_WINDOW, "$model": ".*"}
+_VARIABLES = {"$__rate_interval": _RATE_WINDOW, "$model": ".*", "$version": ".*"}
 """Grafana's own, and the dashboard's; the window suits a Prometheus that scrapes every second."""
 
 

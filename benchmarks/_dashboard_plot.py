@@ -12,10 +12,8 @@ from benchmarks._dashboard_panels import Answer, Panel
 __all__ = ["plot_dashboard"]
 
 _COLUMNS = 24
-_INCHES = 0.75
-"""Of a column; a row is half as high."""
-_GAP = 0.055
-"""Of a column's width, around a panel, times its size."""
+_WIDTH, _HEIGHT = 0.75, 0.3
+"""Inches of a column and of a row."""
 
 
 def plot_dashboard(answers: Sequence[Answer], phases: Mapping[str, float], path: Path) -> None:
@@ -35,18 +33,20 @@ def plot_dashboard(answers: Sequence[Answer], phases: Mapping[str, float], path:
     height = max(panel.position[1] + panel.position[3] for panel, _ in panels)
     start = min(phases.values())
     with plt.rc_context({"font.size": 6, "axes.titlesize": 7, "axes.titleweight": "bold"}):
-        figure = plt.figure(figsize=(_COLUMNS * _INCHES, height * _INCHES / 2))
+        figure = plt.figure(figsize=(_COLUMNS * _WIDTH, height * _HEIGHT))
         for panel, found in panels:
             x, y, wide, high = panel.position
-            left, bottom = x + 0.7, height - y - high + 1.0
-            box = (left / _COLUMNS, bottom / height, (wide - 1.0) / _COLUMNS, (high - 2.2) / height)
+            # Room for the title above, for numbers below and on the left.
+            left, bottom = x + 0.8, height - y - high + 0.9
+            box = (left / _COLUMNS, bottom / height, (wide - 1.0) / _COLUMNS, (high - 1.9) / height)
             axes = figure.add_axes(box)
             axes.set_title(panel.title)
             _DRAW.get(panel.kind, _lines)(axes, panel, found, start)
             if panel.kind == "timeseries":
                 for name, began in phases.items():
                     axes.axvline(began - start, color="0.7", linewidth=0.6, linestyle=":")
-                    axes.text(began - start, 1.0, name, transform=axes.get_xaxis_transform(), va="top", color="0.5")
+                    place = axes.get_xaxis_transform()
+                    axes.text(began - start, 0.02, name, transform=place, rotation=90, color="0.5", clip_on=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
         plt.close(figure)
@@ -89,7 +89,7 @@ def _heatmap(axes: Any, panel: Panel, answers: Sequence[Answer], start: float) -
 
 
 def _short(limit: str) -> str:
-    return f"up to {float(limit):.3g}"
+    return f"\u2264 {float(limit):.2g}"
 
 
 _DRAW = {"timeseries": _lines, "stat": _stat, "heatmap": _heatmap}

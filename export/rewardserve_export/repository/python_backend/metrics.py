@@ -68,7 +68,7 @@ class Metrics:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._tell_on, name="metrics", daemon=True)
         try:
-            self._open(directory / "reference.json")
+            self._open(json.loads(args["model_config"]), directory / "reference.json")
         except Exception as error:  # any: a server without these metrics is a server
             _warn(error)
             self.close()
@@ -92,7 +92,7 @@ class Metrics:
             self._counters, self._tenths, self._histogram = {}, [], None
             self._families.clear()
 
-    def _open(self, reference: Path) -> None:
+    def _open(self, config: dict[str, Any], reference: Path) -> None:
         kinds = pb_utils.MetricFamily
         for name, text in COUNTERS.items():
             self._counters[name] = self._family(f"{name}_total", text, kinds.COUNTER).Metric(labels=self._labels)
@@ -105,8 +105,14 @@ class Metrics:
             tenths = self._family("reward_decile_total", text, kinds.COUNTER)
             self._tenths = [tenths.Metric(labels={**self._labels, "decile": str(tenth)}) for tenth in range(1, 11)]
         for name in ("mean", "std") if expected else ():
-            gauge = self._family(f"reward_reference_{name}", f"The {name} of the reference's rewards.", kinds.GAUGE)
-            gauge.Metric(labels=self._labels).set(expected[name])
+            self._gauge(f"reward_reference_{name}", f"The {name} of the reference's rewards.", expected[name])
+        # Triton 24.10 counts no request that a full queue refuses. Somebody may have edited the configuration.
+        policy = config.get("dynamic_batching", {}).get("default_queue_policy", {})
+        text = "Requests of each priority that may wait; 0 is any number."
+        self._gauge("queue_size", text, policy.get("max_queue_size", 0))
+
+    def _gauge(self, name: str, text: str, value: float) -> None:
+        self._family(name, text, pb_utils.MetricFamily.GAUGE).Metric(labels=self._labels).set(value)
 
     def _family(self, name: str, text: str, kind: Any) -> Any:
         family = pb_utils.MetricFamily(name=f"rewardserve_{name}", description=text, kind=kind)

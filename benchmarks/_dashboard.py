@@ -31,6 +31,8 @@ TRITON_OPTIONS = ("--metrics-config=summary_latencies=true",)
 """What the dashboard's quantiles need, as in deploy/."""
 _MAX_LENGTH, _QUEUE, _REFERENCE = 512, 16, 200
 _GOOD_SECONDS, _BAD_SECONDS, _DOWN_SECONDS = 60.0, 20.0, 30.0
+_DRIFT_SECONDS = 180.0
+"""At most: until a mean over all of the run has moved."""
 _READY_SECONDS = 60.0
 _PROVOKED = (
     "RewardDistributionShifted",
@@ -66,7 +68,7 @@ def dashboard(setup: Setup) -> dict[str, Any]:
             with (
                 _gateway(server.grpc_url) as gateway,
                 Prometheus(data, triton=_address(server.metrics_url), gateway=gateway) as prometheus,
-                RewardClient(server.grpc_url, timeout=60) as client,
+                RewardClient(server.grpc_url, timeout=30) as client,
             ):
                 callers = Callers(client, server.grpc_url, gateway, texts, poisoned)
                 phases = _phases(callers, prometheus, server)
@@ -128,7 +130,7 @@ def _phases(callers: Callers, prometheus: Prometheus, server: Any) -> dict[str, 
         phases["reward hacked"] = time.time()
         with callers.hacking():
             time.sleep(_BAD_SECONDS)
-            prometheus.wait_for_alerts(["RewardDrift"], 2 * _DOWN_SECONDS)
+            prometheus.wait_for_alerts(["RewardDrift"], _DRIFT_SECONDS)
         phases["server stopped"] = time.time()
         say("dashboard: the server is stopped")
         server.stop()

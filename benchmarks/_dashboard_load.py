@@ -21,7 +21,7 @@ from benchmarks._setup import MODEL, BenchmarkError
 
 __all__ = ["Callers"]
 
-_LOWEST, _TRIED, _TIMES = 10, 500, range(8, 48)
+_LOWEST, _TRIED, _TIMES = 10, 3000, range(2, 34)
 """Token ids that are special in no tokenizer; how many are tried for the best; how often it is repeated."""
 _BURST, _FEW = 100, 8
 """Requests at once: many times what may wait; and less than that."""

@@ -21,8 +21,8 @@ from benchmarks._setup import BenchmarkError
 __all__ = ["SHORTENED", "Prometheus"]
 
 SHIPPED = Path(__file__).parent.parent / "deploy" / "prometheus"
-SHORTENED = "scraped every second, rules evaluated every second, each alert's `for` 5 s"
-_FOR = "5s"
+SHORTENED = "scraped every second, rules evaluated every second, each alert's `for` 10 s"
+_FOR = "10s"
 _READY_SECONDS = 30.0
 
 

@@ -33,14 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         path = waiting.pop()
         if not path.startswith("docs/"):
             files.append(_file(path, config))
-        linked: list[str] = []
-        if (ROOT / path).is_dir():
-            linked = _inside(path)
-        elif path.endswith(".md"):
-            linked = [
-                _target(path, match["path"]) for match in LINK.finditer((ROOT / path).read_text(encoding="utf-8"))
-            ]
-        found = [target for target in linked if target not in seen and _exists_outside_docs(target)]
+        found = [target for target in _leads_to(path) if target not in seen and _exists_outside_docs(target)]
         waiting += found
         seen.update(found)
     return files
@@ -58,6 +51,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(_place(target), posixpath.dirname(source)) + (match["anchor"] or "")
 
     return LINK.sub(moved, markdown)
+
+
+def _leads_to(path: str) -> list[str]:
+    if (ROOT / path).is_dir():
+        return _inside(path)
+    if not path.endswith(".md"):
+        return []
+    return [_target(path, match["path"]) for match in LINK.finditer((ROOT / path).read_text(encoding="utf-8"))]
 
 
 def _target(page: str, link: str) -> str:

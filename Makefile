@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # With no torch installed, a plain `torch` pulls gigabytes of CUDA libraries where an index has them: pin it first.
 TORCH := torch==2.13.0
 
-.PHONY: demo test check bench
+.PHONY: demo test check bench docs
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -22,6 +22,10 @@ check: $(VENV)/.installed
 bench: $(VENV)/.installed
 	PYTHON=$(BIN)/python benchmarks/peers/install.sh
 	$(BIN)/python -m benchmarks
+
+# Look at it with `python3 -m http.server --directory site`.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(VENV)/.installed: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)

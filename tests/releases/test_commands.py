@@ -39,7 +39,7 @@ def test_commands_on_a_running_server(release_repository: Path, start: Callable[
     with RewardClient(server.grpc_url) as one, RewardClient(server.grpc_url, version="2") as two:
         assert one.version == "1"
         two.score_tokens(random_sequences(0, [5]))
-    assert "asked 0 s ago" in call("versions", *running)
+    assert re.search(r"asked \d+ s ago", call("versions", *running))
     assert "version 2, before it 1" in call("rollback", *running)
     call("score", "--url", server.grpc_url, "--model-version", "1", "a text")
     call("score", "--url", server.grpc_url, "--model-version", "one", "a text", code=2)

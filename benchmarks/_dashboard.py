@@ -25,7 +25,7 @@ from benchmarks._poison import poison
 from benchmarks._servers import free_port
 from benchmarks._setup import MODEL, BenchmarkError, Setup, say
 
-__all__ = ["dashboard", "dashboard_tables"]
+__all__ = ["TRITON_OPTIONS", "dashboard", "dashboard_tables"]
 
 TRITON_OPTIONS = ("--metrics-config=summary_latencies=true",)
 """What the dashboard's quantiles need, as in deploy/."""

@@ -130,9 +130,9 @@ class Callers:
         try:
             call()
         except RewardServeError as error:
-            self._ended(f"{kind}: {type(error).__name__}")
+            self._note(f"{kind}: {type(error).__name__}")
         else:
-            self._ended(f"{kind}: answered")
+            self._note(f"{kind}: answered")
 
     def _post(self, path: str, body: Any) -> None:
         request = urllib.request.Request(
@@ -143,11 +143,11 @@ class Callers:
                 answer.read()
         except urllib.error.HTTPError as error:
             with error:
-                self._ended(f"{path}: {error.code}")
+                self._note(f"{path}: {error.code}")
         except (OSError, http.client.HTTPException):
-            self._ended(f"{path}: no connection")
+            self._note(f"{path}: no connection")
         else:
-            self._ended(f"{path}: 200")
+            self._note(f"{path}: 200")
 
     def _raw(
         self,
@@ -180,8 +180,8 @@ class Callers:
                 client.async_infer(MODEL, inputs, done, client_timeout=seconds, timeout=round(queue_seconds * 1e6))
             if not all_over.wait(2 * _SECONDS):
                 raise BenchmarkError(f"{len(sequences) - len(over)} requests of `{kind}` got no answer")
-        self._ended(*(f"{kind}: {way}" for way in over))
+        self._note(*(f"{kind}: {way}" for way in over))
 
-    def _ended(self, *ways: str) -> None:
+    def _note(self, *ways: str) -> None:
         with self._lock:
             self.ended.update(ways)

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DASHBOARD", "Answer", "Panel", "QueryRange", "Series", "answers_of", "metrics_in", "read_panels"]
+__all__ = [
+    "DASHBOARD",
+    "Answer",
+    "Panel",
+    "QueryRange",
+    "Series",
+    "answers_of",
+    "finite_points",
+    "metrics_in",
+    "read_panels",
+]
 
 DASHBOARD = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboards" / "rewardserve.json"
 

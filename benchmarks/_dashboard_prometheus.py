@@ -18,7 +18,7 @@ from benchmarks._dashboard_panels import Series, finite_points
 from benchmarks._servers import free_port
 from benchmarks._setup import BenchmarkError
 
-__all__ = ["SHORTENED", "Prometheus"]
+__all__ = ["SHIPPED", "SHORTENED", "Prometheus"]
 
 SHIPPED = Path(__file__).parent.parent / "deploy" / "prometheus"
 SHORTENED = "scraped every second, rules evaluated every second, each alert's `for` 10 s"

@@ -41,7 +41,11 @@ _UNITS_OF_A_CALL = 8
 _MOST_DIGITS = 1000
 """That a number is read from, or rounded to."""
 
-_COMPARISONS = ("eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt", "greaterthan", ">", "ge")
+_COMPARISONS = (
+    *("eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<="),
+    *("gt", "greaterthan", ">", "ge", ">=", "in"),
+)
+"""Tests, as in `is eq(…)`."""
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
@@ -59,7 +63,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         del self.globals["lipsum"]
         self.filters = {name: _charged_filter(name, function) for name, function in {**self.filters, **filters}.items()}
         self.filters |= {_STEP: _step, _JOINED: _joined, _COMPARED: _compared, _CUT: _cut}
-        for name in (*_COMPARISONS, ">=", "in"):
+        for name in _COMPARISONS:
             self.tests[name] = _charged_test(self.tests[name])  # type: ignore[arg-type]
 
     @staticmethod

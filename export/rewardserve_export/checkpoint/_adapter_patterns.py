@@ -16,7 +16,7 @@ _TABLES = ("rank_pattern", "alpha_pattern")
 """Tables from such expressions to numbers."""
 
 _REPEATED_GROUP = re.compile(r"\)\s*[*+{]")
-_REPEATS = re.compile(r"[*+{]")
+_REPEATS = re.compile(r"[*+{]|(?<!\()\?")
 _MOST_REPEATS = 4
 """Each may multiply the time by a name's length."""
 

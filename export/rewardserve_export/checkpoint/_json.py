@@ -14,8 +14,14 @@ _MAX_BYTES = 64 << 20
 """Twice the largest tokenizer.json that is known, and far more than any other such file."""
 
 _READ_BY_TRANSFORMERS = (
-    *("*config.json", "*.index.json", "*token*.json", "vocab.*", "merges.txt", "*.model", "chat_template.*"),
-    *("additional_chat_templates/*",),
+    "*config.json",
+    "*.index.json",
+    "*token*.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "chat_template.*",
+    "additional_chat_templates/*",
 )
 
 

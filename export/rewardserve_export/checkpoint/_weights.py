@@ -140,19 +140,24 @@ def _list_tensors(file: Path) -> dict[str, StoredTensor]:
 
 
 def _open_safetensors(file: Path) -> safe_open:
-    with file.open("rb") as stream:
-        header = int.from_bytes(stream.read(8), "little")
-    if _MAX_HEADER_BYTES < header < file.stat().st_size:  # what is longer than the file, the library refuses
-        raise CheckpointError(
-            f"{file} can't be read (its header has {header:,} bytes, more than {_MAX_HEADER_BYTES:,}). "
-            "Remedy: save it in shards; no trainer writes such a header"
-        )
     try:
+        _refuse_huge_header(file)
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError, MemoryError) as error:
         raise CheckpointError(
             f"{file} can't be read ({error}). Remedy: it is truncated or damaged, copy it again"
         ) from error
+
+
+def _refuse_huge_header(file: Path) -> None:
+    """What is longer than its file, the library refuses."""
+    with file.open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    if _MAX_HEADER_BYTES < header < file.stat().st_size:
+        raise CheckpointError(
+            f"{file} can't be read (its header has {header:,} bytes, more than {_MAX_HEADER_BYTES:,}). "
+            "Remedy: save it in shards; no trainer writes such a header"
+        )
 
 
 def _get(tensors: Any, file: Path, key: str) -> torch.Tensor:

@@ -12,7 +12,8 @@ demo: $(VENV)/.installed
 
 test: check
 # A file's tests share servers and exports, so they stay in one process.
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+# Torch needs no threads where every core has a process.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -22,8 +22,8 @@ _CHECK_MODEL = "Remedy: check the model's name and version, and the server's log
 _SLOW = "Remedy: raise the client's timeout, or add server instances"
 _CREDENTIALS = "Remedy: pass the client the server's credentials: tls=, token= or headers="
 _RESTART = (
-    "The model's process ended on the server. Remedy: see the server's log, and restart the server: Triton doesn't "
-    "always start the process again"
+    "The model's process ended on the server, and Triton doesn't start it again. Remedy: restart the server, as "
+    "`rewardserve serve` does by itself, and see its log"
 )
 _TLS = "Remedy: check the client's tls=: the authority, the server's name, and whether the server speaks TLS at all"
 _HANGS_UP = (

@@ -82,7 +82,9 @@ def _bad_packing(model: str, limits: Limits) -> SearchStrategy[ModelInferRequest
     number = _SMALL | st.sampled_from((limits.max_length, limits.max_length + 1, limits.max_request_tokens)) | _INT32
     tables = st.lists(st.tuples(number, number), max_size=6)
     packed = st.tuples(ids, tables) | ids.map(lambda tokens: (tokens, [(len(tokens), 0)]))
-    return packed.filter(lambda pair: not _well_formed(*pair, limits)).map(lambda pair: _request(model, *pair))
+    return packed.filter(lambda pair: not _well_formed(pair[0], pair[1], limits)).map(
+        lambda pair: _request(model, pair[0], pair[1])
+    )
 
 
 def _well_formed(ids: Sequence[int], segments: Sequence[Segment], limits: Limits) -> bool:

@@ -99,11 +99,7 @@ class Report:
 
 
 class Tally:
-    """Judges calls of one process; safe to share between threads.
-
-    Args:
-        expected: Rewards of each version.
-    """
+    """Judges calls of one process; safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -71,6 +71,10 @@ class Replica:
         """Waits until it has ended, for whatever reason."""
         self._process.wait()
 
+    def death(self) -> str | None:
+        """How it ended, and what it printed last; None if it runs."""
+        return None if Path(f"/proc/{self.pid}").exists() else self._process.describe_end()
+
     def pause(self) -> None:
         """SIGSTOP, for it and its children."""
         ProcessTree(self.pid).pause()

@@ -62,7 +62,9 @@ def soak(setup: Setup) -> dict[str, Any]:
         _disturb(faults, began + 60 * setup.minutes, callers, strangers, memory)
         strangers.stop()
         callers.stop()
-        return summed_up(time.monotonic() - began, callers.report, strangers.report, faults.done, memory.stop())
+        return summed_up(
+            time.monotonic() - began, callers.report, strangers.report, faults.done, faults.deaths, memory.stop()
+        )
 
 
 def _pool(url: str) -> Pool:

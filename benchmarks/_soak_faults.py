@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,10 @@ __all__ = ["SWITCH", "Fault", "Faults"]
 SWITCH = "version switch"
 
 _LONGEST_OUTAGE = 3.0
-_LONGEST_PAUSE = 6.0
+_LONGEST_PAUSE = 4.0
+_LONGEST_PAUSE_OF_STUB = 8.0
+"""After 5 seconds or so, Triton 24.10 aborts."""
+_DYING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +47,20 @@ class Faults:
 
     Args:
         repository: Theirs; it holds versions 1 and 2.
-        mortal: Is killed and started again.
-        lasting: Only ever paused: how its memory develops would be lost with it.
+        mortal: Is killed and started again, as `rewardserve serve` does.
+        lasting: Only ever paused, and for less long than ends it: how its memory develops would be lost with it.
 
     Attributes:
         done: In order.
         version: The default version.
+        deaths: How servers ended by themselves.
     """
 
     def __init__(self, repository: Path, mortal: Replica, lasting: Replica) -> None:
         self._repository, self._mortal, self._lasting = repository, mortal, lasting
         self.done: list[Fault] = []
         self.version = "2"
+        self.deaths: list[str] = []
         self._kinds: dict[str, Callable[[], None]] = {
             SWITCH: self._switch,
             "server SIGKILL": lambda: self._restart(mortal.kill),
@@ -78,6 +83,7 @@ class Faults:
             self._left = random.sample(list(self._kinds), len(self._kinds))
         kind, began = self._left.pop(), time.monotonic()
         self._kinds[kind]()
+        self._look_for_deaths()
         fault = Fault(kind=kind, began=began, ended=time.monotonic(), version=self.version)
         self.done.append(fault)
         return fault
@@ -101,7 +107,6 @@ class Faults:
         self._mortal.start()
 
     def _kill_stub(self) -> None:
-        """As `rewardserve serve` does, once the server was killed for it."""
         os.kill(random.choice(list(self._mortal.stubs().values())), signal.SIGKILL)
         self._mortal.wait_for_end()
         self._mortal.start()
@@ -113,10 +118,20 @@ class Faults:
         replica.resume()
 
     def _pause_stub(self) -> None:
-        stub = random.choice(list(self._lasting.stubs().values()))
+        stub = random.choice(list(self._mortal.stubs().values()))
         os.kill(stub, signal.SIGSTOP)
-        time.sleep(random.uniform(0.5, _LONGEST_PAUSE))
-        os.kill(stub, signal.SIGCONT)
+        time.sleep(random.uniform(0.5, _LONGEST_PAUSE_OF_STUB))
+        with suppress(ProcessLookupError):  # gone with a server that aborted
+            os.kill(stub, signal.SIGCONT)
+        time.sleep(_DYING_SECONDS)
+        if self._mortal.death() is not None:
+            self._mortal.start()
+
+    def _look_for_deaths(self) -> None:
+        for replica in (self._mortal, self._lasting):
+            if (death := replica.death()) is not None:
+                self.deaths.append(death)
+                replica.start()
 
     def _nobody_there(self) -> None:
         self._lasting.pause()

@@ -24,7 +24,12 @@ _MESSAGES = 20
 
 
 def summed_up(
-    seconds: float, callers: Report, strangers: Report, faults: Sequence[Fault], memory: Mapping[str, Any]
+    seconds: float,
+    callers: Report,
+    strangers: Report,
+    faults: Sequence[Fault],
+    deaths: Sequence[str],
+    memory: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The document."""
     errors = [*callers.problems, *strangers.problems]
@@ -48,6 +53,7 @@ def summed_up(
         "callers": _by_caller(callers.counts),
         "malformed": {what: count for (_, what), count in sorted(strangers.counts.items())},
         "faults": _faults(faults),
+        "servers_that_ended_by_themselves": list(deaths),
         "version_switches": _switches(faults, callers.connections),
         "connections_that_named_no_version": len(callers.connections),
         "of_which_got_another_than_the_default": _astray(faults, callers.connections),
@@ -68,6 +74,7 @@ def _expected(problem: Problem, faults: Sequence[Fault]) -> bool:
 
 def _failures(result: Mapping[str, Any]) -> list[str]:
     found = [f"{result[what]} {what}" for what in ("lost", "wrong", "duplicated") if result[what]]
+    found += [f"a server ended by itself, {death}" for death in result["servers_that_ended_by_themselves"]]
     if result["unexpected_errors"]:
         found.append(f"unexpected errors: {result['unexpected_errors']}")
     if astray := result["of_which_got_another_than_the_default"]:

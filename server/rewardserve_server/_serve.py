@@ -19,7 +19,7 @@ from rewardserve_server._process import TritonProcess
 __all__ = ["serve"]
 
 _SETTLED_SECONDS = 60.0
-"""A process that dies earlier would only die again."""
+"""A server that dies earlier would only die again."""
 
 _logger = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def serve(
     """Runs tritonserver until it is told to stop, by SIGINT or SIGTERM to this process.
 
     The first signal lets it finish what it computes, a second one kills it. To be called from the main thread,
-    where Python handles signals. When a process of the Python backend dies later than a minute behind the start, the
-    server is started again, on the same ports, with a warning of the logger `rewardserve_server._serve`.
+    where Python handles signals. A server that dies later than a minute after it was ready, or that lost a process of
+    its Python backend, is started again, on the same ports, with a warning of the logger `rewardserve_server._serve`.
 
     Args:
         options: What to serve, and where.
@@ -84,7 +84,7 @@ def serve(
         server's, as a shell would give it (137 when it was killed, 1 when requests outlasted Triton's exit timeout).
 
     Raises:
-        LaunchError: The server can't be started, or failed without being told to stop.
+        LaunchError: The server can't be started, or died within a minute without being told to stop.
         OSError: `log_file` can't be written.
     """
     with _handling_signals() as requests:
@@ -92,9 +92,9 @@ def serve(
             with TritonProcess(options, log_file=log_file) as server:
                 requests.forward_to(server)
                 settled = _run(server, requests, on_ready)
-            if requests.count or server.lost_stub is None or not settled:
+            if requests.count or not settled or server.wait() == 0:
                 return _exit_code(server, requests)
-            _logger.warning("starting tritonserver again: it was %s", server.describe_end())
+            _logger.warning("starting tritonserver again: it ended, %s", server.describe_end())
             options = dataclasses.replace(options, **server.ports._asdict())
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import subprocess
 import sys
@@ -145,7 +146,21 @@ def test_server_that_lost_a_model_is_started_again(start: Callable[..., Foregrou
     foreground.process.terminate()
     code, warnings = foreground.end()
     assert code == 0
-    assert "starting tritonserver again: it was killed because a process of its Python backend had ended" in warnings
+    assert (
+        "tritonserver again: it ended, killed because a process of its Python backend had ended by SIGKILL" in warnings
+    )
+
+
+def test_server_that_dies_later_is_started_again(start: Callable[..., Foreground], repository: Path) -> None:
+    foreground = start(repository, settled_seconds=0.0)
+    pid, url = foreground.ready()
+    os.kill(pid, signal.SIGABRT)
+    again, same_url = foreground.ready()
+    assert (again != pid, same_url) == (True, url)
+    foreground.process.terminate()
+    code, warnings = foreground.end()
+    assert code == 0
+    assert "starting tritonserver again: it ended, with exit code -6" in warnings
 
 
 def test_model_that_dies_at_once_is_not_started_again(start: Callable[..., Foreground], repository: Path) -> None:

@@ -60,10 +60,17 @@ def soak(setup: Setup) -> dict[str, Any]:
             }
         )
         _disturb(faults, began + 60 * setup.minutes, callers, strangers, memory)
+        resident = memory.stop()
         strangers.stop()
         callers.stop()
         return summed_up(
-            time.monotonic() - began, callers.report, strangers.report, faults.done, faults.deaths, memory.stop()
+            time.monotonic() - began,
+            callers.report,
+            strangers.report,
+            faults.done,
+            deaths=faults.deaths,
+            aborted=faults.aborted,
+            memory=resident,
         )
 
 

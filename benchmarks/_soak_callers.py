@@ -7,8 +7,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,10 @@ _LONGEST_PAUSE = 0.05
 _TIMEOUT = 120.0
 """Seconds; no fault lasts as long."""
 _RETRY_SECONDS = 0.2
+_PINNED = "version 1"
+_CHAT = "score_chat"
+
+Score = Callable[["RewardClient", Places], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,106 +94,95 @@ class _Callers:
     def _chosen(self, places: Places) -> list[str]:
         return [self._texts[place] for place in places]
 
-    @contextmanager
-    def _client(self, caller: str, version: str | None = None) -> Iterator[RewardClient]:
-        """A new client; an error of its own is noted, and nothing is lost by it."""
+    def _clients(self, version: str | None = None) -> Iterator[RewardClient]:
+        """New clients, until it is time to end; where one can't connect, that is noted, and nothing is lost by it."""
         from rewardserve import RewardClient, RewardServeError
 
-        began = time.monotonic()
-        try:
-            with RewardClient(self._addresses.grpc, version=version, timeout=_TIMEOUT) as client:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                client = RewardClient(self._addresses.grpc, version=version, timeout=_TIMEOUT)
+            except RewardServeError as error:
+                self._tally.failed("connecting", type(error).__name__, str(error), began)
+                time.sleep(_RETRY_SECONDS)
+                continue
+            with client:
                 if version is None:
                     self._tally.connected(client.version, began)
                 yield client
-        except RewardServeError as error:
-            self._tally.failed(caller, type(error).__name__, str(error), began)
 
-    def _call(
-        self, caller: str, version: str, score: Callable[[Places], Any], *, count: int | None = None, chat: bool = False
-    ) -> None:
+    def _call(self, caller: str, client: RewardClient, score: Score, *, count: int | None = None) -> None:
         from rewardserve import RewardServeError
 
         places, began, rewards = self._draw(count), time.monotonic(), None
         try:
-            rewards = np.array(score(places), dtype=np.float32)
+            rewards = np.array(score(client, places), dtype=np.float32)
         except RewardServeError as error:
             self._tally.failed(caller, type(error).__name__, str(error), began)
-        self._judge(caller, rewards, places, version, chat=chat)
+        # One that names its version is held to it, whatever the client says.
+        version = "1" if caller == _PINNED else client.version
+        self._judge(caller, rewards, places, version)
         time.sleep(random.uniform(0, _LONGEST_PAUSE))
 
-    def _judge(self, caller: str, rewards: Rewards | None, places: Places, version: str | None, *, chat: bool) -> None:
-        table = self._pool.chat_rewards if chat else self._pool.rewards
-        self._tally.judge(caller, rewards, places, table, version)
+    def _calling(
+        self,
+        caller: str,
+        score: Score,
+        *,
+        version: str | None = None,
+        calls: int = _CALLS_OF_A_CLIENT,
+        count: int | None = None,
+    ) -> None:
+        for client in self._clients(version):
+            for _ in range(calls):
+                if not self._stop.is_set():
+                    self._call(caller, client, score, count=count)
 
-    def _calls(self) -> Iterator[None]:
-        for _ in range(_CALLS_OF_A_CLIENT):
-            if self._stop.is_set():
-                return
-            yield
+    def _judge(self, caller: str, rewards: Rewards | None, places: Places, version: str | None) -> None:
+        table = self._pool.chat_rewards if caller == _CHAT else self._pool.rewards
+        self._tally.judge(caller, rewards, places, table, version)
 
     def following(self) -> None:
         """Trainers that connect anew, and get the default version."""
-        while not self._stop.is_set():
-            with self._client("score") as client:
-                for _ in self._calls():
-                    self._call("score", client.version, lambda places: client.score(self._chosen(places)))
+        self._calling("score", self._score)
 
     def sharing(self) -> None:
         """Threads that share one client as long as the soak lasts."""
-        client = self._shared
         while not self._stop.is_set():
-            self._call("score, one client", client.version, lambda places: client.score(self._chosen(places)))
+            self._call("score, one client", self._shared, self._score)
 
     def pinned(self) -> None:
         """A trainer that names its version."""
-        while not self._stop.is_set():
-            with self._client("version 1", version="1") as client:
-                for _ in self._calls():
-                    self._call("version 1", "1", lambda places: client.score(self._chosen(places)))
+        self._calling(_PINNED, self._score, version="1")
 
     def pairs(self) -> None:
         """Prompts and responses."""
-        while not self._stop.is_set():
-            with self._client("score_pairs") as client:
-                for _ in self._calls():
-                    self._call(
-                        "score_pairs",
-                        client.version,
-                        lambda places: client.score_pairs(*self._prompts_and_responses(places)),
-                    )
-
-    def _prompts_and_responses(self, places: Places) -> tuple[list[str], list[str]]:
-        pairs = [self._pool.pairs[place] for place in places]
-        return [prompt for prompt, _ in pairs], [response for _, response in pairs]
+        self._calling("score_pairs", self._score_pairs)
 
     def chat(self) -> None:
         """Conversations."""
-        while not self._stop.is_set():
-            with self._client("score_chat") as client:
-                for _ in self._calls():
-                    self._call(
-                        "score_chat",
-                        client.version,
-                        lambda places: client.score_chat(self._dialogues(places)),
-                        chat=True,
-                    )
-
-    def _dialogues(self, places: Places) -> list[list[dict[str, str]]]:
-        return [
-            [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-            for prompt, response in (self._pool.pairs[place] for place in places)
-        ]
+        self._calling(_CHAT, self._score_chat)
 
     def streaming(self) -> None:
         """Streams."""
-        while not self._stop.is_set():
-            with self._client("score_iter") as client:
-                self._call(
-                    "score_iter",
-                    client.version,
-                    lambda places: list(client.score_iter(self._chosen(places))),
-                    count=_STREAM,
-                )
+        self._calling("score_iter", self._score_iter, calls=1, count=_STREAM)
+
+    def _score(self, client: RewardClient, places: Places) -> Any:
+        return client.score(self._chosen(places))
+
+    def _score_pairs(self, client: RewardClient, places: Places) -> Any:
+        pairs = [self._pool.pairs[place] for place in places]
+        return client.score_pairs([prompt for prompt, _ in pairs], [response for _, response in pairs])
+
+    def _score_chat(self, client: RewardClient, places: Places) -> Any:
+        pairs = [self._pool.pairs[place] for place in places]
+        roles = ("user", "assistant")
+        return client.score_chat(
+            [[{"role": role, "content": text} for role, text in zip(roles, pair, strict=True)] for pair in pairs]
+        )
+
+    def _score_iter(self, client: RewardClient, places: Places) -> Any:
+        return list(client.score_iter(self._chosen(places)))
 
     def gateway(self) -> None:
         """As OpenRLHF calls it."""
@@ -228,7 +221,7 @@ class _Callers:
                 places = self._draw()
                 found = self._posted(http, caller, urls, body(self._chosen(places)))
                 got = None if found is None else np.array(rewards(found), dtype=np.float32)
-                self._judge(caller, got, places, None, chat=False)
+                self._judge(caller, got, places, None)
                 time.sleep(random.uniform(0, _LONGEST_PAUSE))
 
     def _posted(self, http: httpx.Client, caller: str, urls: Sequence[str], body: Any) -> Any:
@@ -249,26 +242,27 @@ class _Callers:
 
     async def tasks(self) -> None:
         """Tasks that share clients of their event loop."""
-        while not self._stop.is_set():
-            async with self._async_client() as client:
-                await asyncio.gather(*(self._task(client, task) for task in range(_TASKS)))
-
-    @asynccontextmanager
-    async def _async_client(self) -> AsyncIterator[AsyncRewardClient]:
         from rewardserve import AsyncRewardClient, RewardServeError
 
-        began = time.monotonic()
-        try:
-            async with AsyncRewardClient(self._addresses.grpc, timeout=_TIMEOUT) as client:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            client = AsyncRewardClient(self._addresses.grpc, timeout=_TIMEOUT)
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(client)
+                except RewardServeError as error:
+                    self._tally.failed("connecting", type(error).__name__, str(error), began)
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
                 self._tally.connected(client.version, began)
-                yield client
-        except RewardServeError as error:
-            self._tally.failed("async", type(error).__name__, str(error), began)
+                await asyncio.gather(*(self._task(client, task) for task in range(_TASKS)))
 
     async def _task(self, client: AsyncRewardClient, number: int) -> None:
         from rewardserve import RewardServeError
 
-        for _ in self._calls():
+        for _ in range(_CALLS_OF_A_CLIENT):
+            if self._stop.is_set():
+                return
             streams = number == 0
             places, began, rewards = self._draw(_STREAM // 5 if streams else None), time.monotonic(), None
             texts = self._chosen(places)
@@ -279,5 +273,5 @@ class _Callers:
                     rewards = await client.score(texts)
             except RewardServeError as error:
                 self._tally.failed("async", type(error).__name__, str(error), began)
-            self._judge("async score_iter" if streams else "async", rewards, places, client.version, chat=False)
+            self._judge("async score_iter" if streams else "async", rewards, places, client.version)
             await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE))

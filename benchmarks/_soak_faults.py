@@ -19,10 +19,8 @@ __all__ = ["SWITCH", "Fault", "Faults"]
 SWITCH = "version switch"
 
 _LONGEST_OUTAGE = 3.0
-_LONGEST_PAUSE = 4.0
-_LONGEST_PAUSE_OF_STUB = 8.0
-"""After 5 seconds or so, Triton 24.10 aborts."""
-_DYING_SECONDS = 1.0
+_LONGEST_PAUSE = 8.0
+"""Some seconds are enough for Triton 24.10 to abort, or to mix answers up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,28 +45,30 @@ class Faults:
 
     Args:
         repository: Theirs; it holds versions 1 and 2.
-        mortal: Is killed and started again, as `rewardserve serve` does.
-        lasting: Only ever paused, and for less long than ends it: how its memory develops would be lost with it.
+        mortal: Is killed, paused, and started again, as `rewardserve serve` does.
+        lasting: Only switches versions: how its memory develops would be lost with it.
 
     Attributes:
         done: In order.
         version: The default version.
-        deaths: How servers ended by themselves.
+        aborted: How often a server didn't survive a pause.
+        deaths: How servers ended by themselves otherwise.
     """
 
     def __init__(self, repository: Path, mortal: Replica, lasting: Replica) -> None:
         self._repository, self._mortal, self._lasting = repository, mortal, lasting
         self.done: list[Fault] = []
         self.version = "2"
+        self.aborted = 0
+        self._was_paused = False
         self.deaths: list[str] = []
         self._kinds: dict[str, Callable[[], None]] = {
             SWITCH: self._switch,
             "server SIGKILL": lambda: self._restart(mortal.kill),
             "server SIGTERM": lambda: self._restart(mortal.terminate),
             "stub SIGKILL": self._kill_stub,
-            "server SIGSTOP": lambda: self._pause(random.choice([mortal, lasting])),
+            "server SIGSTOP": self._pause,
             "stub SIGSTOP": self._pause_stub,
-            "one SIGKILL, the other SIGSTOP": self._nobody_there,
         }
         self._left: list[str] = []
 
@@ -79,14 +79,40 @@ class Faults:
 
     def next(self) -> Fault:
         """Does another: all kinds in turn, in an order that changes."""
+        from rewardserve import RewardServeError
+
         if not self._left:
             self._left = random.sample(list(self._kinds), len(self._kinds))
         kind, began = self._left.pop(), time.monotonic()
-        self._kinds[kind]()
-        self._look_for_deaths()
+        self._revive()
+        try:
+            self._kinds[kind]()
+        except RewardServeError:
+            if not self._revive():
+                raise
+            kind = f"{kind}, in which a server died"
+        self._revive()
         fault = Fault(kind=kind, began=began, ended=time.monotonic(), version=self.version)
         self.done.append(fault)
         return fault
+
+    def _revive(self) -> bool:
+        """Starts again what ended by itself; whether anything did."""
+        found = False
+        for replica in (self._mortal, self._lasting):
+            if (death := replica.death()) is not None:
+                found = True
+                if replica is self._mortal and self._was_paused:
+                    self.aborted += 1
+                else:
+                    self.deaths.append(death)
+                self._start(replica)
+        return found
+
+    def _start(self, replica: Replica) -> None:
+        replica.start()
+        if replica is self._mortal:
+            self._was_paused = False
 
     def _switch(self) -> None:
         from rewardserve_export.repository import ModelDirectory, promote
@@ -104,36 +130,23 @@ class Faults:
     def _restart(self, end: Callable[[], None]) -> None:
         end()
         time.sleep(random.uniform(0, _LONGEST_OUTAGE))
-        self._mortal.start()
+        self._start(self._mortal)
 
     def _kill_stub(self) -> None:
         os.kill(random.choice(list(self._mortal.stubs().values())), signal.SIGKILL)
         self._mortal.wait_for_end()
-        self._mortal.start()
+        self._start(self._mortal)
 
-    @staticmethod
-    def _pause(replica: Replica) -> None:
-        replica.pause()
+    def _pause(self) -> None:
+        self._was_paused = True
+        self._mortal.pause()
         time.sleep(random.uniform(0.5, _LONGEST_PAUSE))
-        replica.resume()
+        self._mortal.resume()
 
     def _pause_stub(self) -> None:
+        self._was_paused = True
         stub = random.choice(list(self._mortal.stubs().values()))
         os.kill(stub, signal.SIGSTOP)
-        time.sleep(random.uniform(0.5, _LONGEST_PAUSE_OF_STUB))
+        time.sleep(random.uniform(0.5, _LONGEST_PAUSE))
         with suppress(ProcessLookupError):  # gone with a server that aborted
             os.kill(stub, signal.SIGCONT)
-        time.sleep(_DYING_SECONDS)
-        if self._mortal.death() is not None:
-            self._mortal.start()
-
-    def _look_for_deaths(self) -> None:
-        for replica in (self._mortal, self._lasting):
-            if (death := replica.death()) is not None:
-                self.deaths.append(death)
-                replica.start()
-
-    def _nobody_there(self) -> None:
-        self._lasting.pause()
-        self._restart(self._mortal.kill)
-        self._lasting.resume()

@@ -12,7 +12,10 @@ from benchmarks._setup import MODEL
 from benchmarks._soak_tally import Tally
 from benchmarks._soak_worker import Stop
 
-__all__ = ["run_malformed"]
+__all__ = ["MIXED_UP", "run_malformed"]
+
+MIXED_UP = "answered with a reward"
+"""Another request's, where nothing else is wrong with the server."""
 
 _EXAMPLES = 200
 _TOGETHER = 16
@@ -24,7 +27,7 @@ _CALLER = "malformed"
 
 
 def run_malformed(urls: Sequence[str], tally: Tally, stop: Stop) -> None:
-    """Sends them until it is told to stop; an answer with a reward in it counts as wrong."""
+    """Sends them until it is told to stop; an answer with a reward in it is an error."""
     import grpc
     from hypothesis import HealthCheck, given, seed, settings
     from hypothesis import strategies as st
@@ -64,9 +67,9 @@ def _send(stub: Any, requests: Sequence[Any], tally: Tally) -> None:
         tally.count(_CALLER, "calls")
         if code is grpc.StatusCode.OK:
             answered = not _all_nan(call.result())
-            tally.count(_CALLER, "wrong" if answered else "answered NaN")
+            tally.count(_CALLER, MIXED_UP if answered else "answered with NaN")
             if answered:
-                tally.failed(_CALLER, "a reward", repr(call.result()), began)
+                tally.failed(_CALLER, MIXED_UP, repr(call.result()), began)
         elif code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             # Also for a model or version that isn't there; the server itself is away in a fault only.
             known = "is not found" in call.details() or "is not at ready state" in call.details()

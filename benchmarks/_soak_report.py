@@ -10,16 +10,17 @@ from rich.table import Table
 
 from benchmarks._faults_callers import TOLERANCE
 from benchmarks._soak_faults import SWITCH, Fault
+from benchmarks._soak_malformed import MIXED_UP
 from benchmarks._soak_memory import JUDGED_SECONDS, LARGEST_GROWTH
 from benchmarks._soak_tally import Connection, Problem, Report
 from benchmarks._summary import summary
 
 __all__ = ["soak_failures", "soak_tables", "summed_up"]
 
-_RAW = ("text model", "malformed")
-"""Callers that try nothing again by themselves: in a fault they see errors."""
-_AFTERMATH = 5.0
-"""Seconds behind a fault in which such an error may come."""
+_RAW = ("connecting", "text model", "malformed")
+"""Who tries nothing again: in a fault it sees errors."""
+_AFTERMATH = 10.0
+"""Seconds behind a fault in which such an error may come: a server may abort so long after a pause."""
 _MESSAGES = 20
 
 
@@ -29,6 +30,7 @@ def summed_up(
     strangers: Report,
     faults: Sequence[Fault],
     deaths: Sequence[str],
+    aborted: int,
     memory: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The document."""
@@ -37,8 +39,7 @@ def summed_up(
     outcome = {what: callers.total(what) + strangers.total(what) for what in ("lost", "wrong", "duplicated")}
     result: dict[str, Any] = {
         "what": (
-            "two replicas of a small Llama in two versions, one of which is killed, restarted and paused, the other "
-            "paused only; a gateway; every reward compared with what an undisturbed server gave for its version: wrong "
+            "two replicas of a small Llama in two versions, one of which is killed, restarted and paused; a gateway; every reward compared with what an undisturbed server gave for its version: wrong "
             f"if it differs by more than {TOLERANCE}, lost if no answer came within 120 s. Memory: resident, of the "
             "replica that isn't killed, its Python backend's processes, the gateway, and the process of all clients; "
             f"growth is judged against {LARGEST_GROWTH / 1e6:g} MB an hour (less two standard errors) over "
@@ -53,23 +54,27 @@ def summed_up(
         "callers": _by_caller(callers.counts),
         "malformed": {what: count for (_, what), count in sorted(strangers.counts.items())},
         "faults": _faults(faults),
+        "servers_that_aborted_after_a_pause": aborted,
         "servers_that_ended_by_themselves": list(deaths),
         "version_switches": _switches(faults, callers.connections),
         "connections_that_named_no_version": len(callers.connections),
         "of_which_got_another_than_the_default": _astray(faults, callers.connections),
         "expected_errors": _by_error([each for each in errors if _expected(each, faults)]),
         "unexpected_errors": _by_error(unexpected),
-        "messages_of_unexpected_errors": [f"{each.caller}: {each.message}" for each in unexpected[:_MESSAGES]],
+        "messages_of_unexpected_errors": [
+            f"{each.caller}, after {each.ended - each.began:.1f} s: {each.message}" for each in unexpected[:_MESSAGES]
+        ],
         "memory": memory,
     }
     return {**result, "failures": _failures(result)}
 
 
 def _expected(problem: Problem, faults: Sequence[Fault]) -> bool:
-    """Whether it is an error of a caller without our client, in a fault."""
-    return problem.caller in _RAW and any(
-        fault.began <= problem.ended and problem.began <= fault.ended + _AFTERMATH for fault in faults
-    )
+    """Whether it is an error of a caller that tries nothing again, in a fault that explains it."""
+    during = [each for each in faults if each.began <= problem.ended and problem.began <= each.ended + _AFTERMATH]
+    if problem.error == MIXED_UP:
+        during = [each for each in during if "SIGSTOP" in each.kind]
+    return problem.caller in _RAW and bool(during)
 
 
 def _failures(result: Mapping[str, Any]) -> list[str]:
@@ -148,6 +153,7 @@ def soak_tables(result: Mapping[str, Any]) -> list[Table]:
     for which in ("expected_errors", "unexpected_errors"):
         for error, count in result[which].items():
             events.add_row(f"{which.replace('_', ' ')}: {error}", f"{count:,}", "")
+    events.add_row("aborted after a long SIGSTOP", str(result["servers_that_aborted_after_a_pause"]), "")
     events.add_row("longest stall", "", f"{result['longest_stall_seconds']:.1f}")
     memory = Table("resident memory", "MB at first", "at last", "MB an hour")
     for name, figures in result["memory"].items():

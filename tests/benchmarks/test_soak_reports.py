@@ -46,7 +46,7 @@ def problem(caller: str, began: float) -> Problem:
 
 def failures(callers: Report, memory: dict[str, dict[str, object]] | None = None) -> list[str]:
     faults = [fault(SWITCH, 10, 20), fault("server SIGKILL", 50, 60), fault(SWITCH, 100, 110, "1")]
-    return soak_failures(summed_up(200.0, callers, Report(), faults, (), memory or {}))
+    return soak_failures(summed_up(200.0, callers, Report(), faults, deaths=(), aborted=0, memory=memory or {}))
 
 
 def test_errors_that_our_client_should_have_dealt_with() -> None:

@@ -39,9 +39,10 @@ def summed_up(
     outcome = {what: callers.total(what) + strangers.total(what) for what in ("lost", "wrong", "duplicated")}
     result: dict[str, Any] = {
         "what": (
-            "two replicas of a small Llama in two versions, one of which is killed, restarted and paused; a gateway; every reward compared with what an undisturbed server gave for its version: wrong "
-            f"if it differs by more than {TOLERANCE}, lost if no answer came within 120 s. Memory: resident, of the "
-            "replica that isn't killed, its Python backend's processes, the gateway, and the process of all clients; "
+            "two replicas of a small Llama in two versions, one of which is killed, restarted and paused; a gateway; "
+            "every reward compared with what an undisturbed server gave for its version: wrong if it differs by more "
+            f"than {TOLERANCE}, lost if no answer came within 120 s. Memory: resident, of the replica that isn't "
+            "killed, its Python backend's processes, the gateway, and the process of all clients; "
             f"growth is judged against {LARGEST_GROWTH / 1e6:g} MB an hour (less two standard errors) over "
             f"{JUDGED_SECONDS / 60:g} minutes or more behind the warm-up"
         ),

@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 # With no torch installed, a plain `torch` pulls gigabytes of CUDA libraries where an index has them: pin it first.
 TORCH := torch==2.13.0
 
-.PHONY: demo test check bench soak
+.PHONY: demo test check bench soak docs
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
 test: check
-	$(BIN)/python -m pytest
+# A file's tests share servers and exports, so they stay in one process.
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -26,6 +27,10 @@ soak: $(VENV)/.installed
 bench: $(VENV)/.installed
 	PYTHON=$(BIN)/python benchmarks/peers/install.sh
 	$(BIN)/python -m benchmarks
+
+# Look at it with `python3 -m http.server --directory site`.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(VENV)/.installed: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)

@@ -20,6 +20,7 @@ from benchmarks._batch_invariance import batch_invariance
 from benchmarks._client import client
 from benchmarks._client_table import client_tables
 from benchmarks._curves import curves
+from benchmarks._dashboard import dashboard, dashboard_tables
 from benchmarks._export_memory import export_memory
 from benchmarks._faults import fault_tables, faults
 from benchmarks._gpu import gpu
@@ -54,12 +55,14 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "training": training,
     "policy": policy,
     "gpu": gpu,
+    "dashboard": dashboard,
     "soak": soak,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
     "serving": serving_tables,
     "client": client_tables,
     "faults": fault_tables,
+    "dashboard": dashboard_tables,
     "soak": soak_tables,
 }
 """For results that a list of figures wouldn't show well."""

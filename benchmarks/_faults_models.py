@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._models import save_word_tokenizer
+from benchmarks._poison import poison
 from benchmarks._setup import MODEL, say
 
 __all__ = ["POISON", "FaultModels", "rollouts"]
@@ -80,20 +81,8 @@ class FaultModels:
     @cached_property
     def poisoned(self) -> Path:
         """The same export, but for one word's embedding: infinite, as after a training that diverged."""
-        import onnx
-        from onnx.external_data_helper import convert_model_to_external_data
-
         repository = self._copy("poisoned")
-        file = repository / MODEL / "1" / "model.onnx"
-        graph = onnx.load(file)
-        (embedding,) = (tensor for tensor in graph.graph.initializer if "embed_tokens" in tensor.name)
-        weights = onnx.numpy_helper.to_array(embedding).copy()
-        weights[int(POISON[1:])] = float("inf")
-        embedding.CopyFrom(onnx.numpy_helper.from_array(weights, embedding.name))
-        data = file.with_name(f"{file.name}.data")
-        data.unlink()
-        convert_model_to_external_data(graph, location=data.name)
-        onnx.save(graph, file)
+        poison(repository / MODEL / "1" / "model.onnx", int(POISON[1:]))
         return repository
 
     @cached_property

@@ -87,10 +87,10 @@ class Faults:
         self._revive()
         try:
             self._kinds[kind]()
-        except RewardServeError:
+        except RewardServeError:  # a server died of an earlier pause: promote again, as the message says
             if not self._revive():
                 raise
-            kind = f"{kind}, in which a server died"
+            self._kinds[kind]()
         self._revive()
         fault = Fault(kind=kind, began=began, ended=time.monotonic(), version=self.version)
         self.done.append(fault)

@@ -6,6 +6,7 @@ from rewardserve_export._inspect import CheckpointReport, TokenizerReport, inspe
 from rewardserve_export._memory import MemoryEstimate
 from rewardserve_export._options import DEFAULT_MAX_LENGTH, ExportOptions, Limits, TokenizationPreset, Truncation
 from rewardserve_export._plan import CPU_OVERHEAD, GPU_OVERHEAD, Plan, ServingTarget, Throughput, plan
+from rewardserve_export._reference import RewardReference
 from rewardserve_export._verify import DEFAULT_TEXTS, Check, Verification, verify
 from rewardserve_export.repository import Scheduling
 
@@ -23,6 +24,7 @@ __all__ = [
     "MemoryEstimate",
     "Plan",
     "Progress",
+    "RewardReference",
     "Scheduling",
     "ServingTarget",
     "Throughput",

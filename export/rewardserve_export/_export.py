@@ -13,6 +13,13 @@ from rewardserve._errors import CheckpointError, ExportError, UntrainedHeadError
 from rewardserve._manifest import Probes
 
 from rewardserve_export._options import ExportOptions, Limits
+from rewardserve_export._reference import (
+    RewardReference,
+    reference_of_normalization,
+    reference_of_rewards,
+    reference_tokens,
+    score_reference,
+)
 from rewardserve_export._tokenization import default_max_length, tokenization_of
 from rewardserve_export.checkpoint import (
     Checkpoint,
@@ -57,6 +64,7 @@ class ExportSummary:
         seconds: From start to publication.
         peak_memory: Bytes, of the whole process, its past included.
         trained_head: Whether the checkpoint held a value head.
+        reference: What the server's metrics compare rewards with, where there is one.
     """
 
     path: Path
@@ -67,6 +75,7 @@ class ExportSummary:
     seconds: float
     peak_memory: int
     trained_head: bool
+    reference: RewardReference | None
 
 
 def export(source: str | Path, options: ExportOptions, progress: Progress = lambda *_: None) -> ExportSummary:
@@ -99,10 +108,18 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
         directory.mkdir(parents=True)
         with pages_released(checkpoint.weights.files):
             contract = _unmeasured_contract(checkpoint, model, tokenization, limits, options)
-            parity, probes = _write_graph(model, _graph_limits(contract), options, directory, progress)
+            texts = reference_tokens(options.reference or (), contract, checkpoint.tokenizer.content)
+            graph, parity, probes = _write_graph(model, _graph_limits(contract), options, directory, progress)
+        reference = _reference(graph, options, contract, texts, progress)
         progress("publishing", 0, 0)
         contract = replace(contract, parity=parity)
-        stage_version(directory, options.backend, contract, checkpoint.tokenizer.content)
+        stage_version(
+            directory,
+            options.backend,
+            contract,
+            checkpoint.tokenizer.content,
+            reference=reference.to_json() if reference else None,
+        )
         stage_companions(staged, options.name, version, contract, checkpoint.tokenizer.content)
         config = reward_config(
             options.name,
@@ -125,6 +142,7 @@ def export(source: str | Path, options: ExportOptions, progress: Progress = lamb
         seconds=time.monotonic() - started,
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         trained_head=checkpoint.head.trained,
+        reference=reference,
     )
 
 
@@ -185,7 +203,7 @@ def _stays_mapped(options: ExportOptions) -> bool:
 
 def _write_graph(
     model: RewardModel, limits: GraphLimits, options: ExportOptions, directory: Path, progress: Progress
-) -> tuple[Parity, Probes]:
+) -> tuple[Path, Parity, Probes]:
     progress("tracing the packed graph", 0, 0)
     if options.format == "torchscript":
         path = write_torchscript(model, limits, options.precision, directory, operators=options.operators)
@@ -201,7 +219,20 @@ def _write_graph(
         progress("checking parity", done, steps)
 
     parity = check_parity(model, path, limits, report, options.precision, record=record)
-    return parity, probes[0]
+    return path, parity, probes[0]
+
+
+def _reference(
+    graph: Path, options: ExportOptions, contract: RewardContract, texts: Sequence[Tokens], progress: Progress
+) -> RewardReference | None:
+    if options.backend != "python":
+        return None
+    if not texts:
+        return reference_of_normalization(contract.normalization)
+    what = "scoring the reference"
+    progress(what, 0, 0)
+    rewards = score_reference(graph, options.precision, contract, texts, lambda done, runs: progress(what, done, runs))
+    return reference_of_rewards(rewards)
 
 
 def _write_onnx(

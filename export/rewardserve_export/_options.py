@@ -29,6 +29,9 @@ _CHOICES = {
 DEFAULT_MAX_LENGTH = 8192
 """Tokens. Longer contexts are served when asked for: the memory of a run grows with them."""
 
+MIN_REFERENCE = 100
+"""Texts: ten between two deciles. By chance alone, a population stability index over them is then some 0.1."""
+
 _RUN_OF = 4
 """Sequences of full length in one run by default."""
 
@@ -60,6 +63,8 @@ class ExportOptions:
         values: Whether the server also answers the head's output at every token.
         allow_untrained_head: Whether a checkpoint without a value head is exported with a random one.
         threads: Of each instance on a CPU, on the Python backend; by default an equal share of the server's cores.
+        reference: Texts, at least 100, whose rewards the server's metrics compare those of its traffic with: texts of
+            the kind that it will be sent. Python backend only.
         scheduling: How the server runs it: copies, queue, warm-up.
         base: For an adapter, the model it was trained on; by default the one that its `adapter_config.json` names.
         value_head_prefix: Name of the value head, without `.weight`; by default where its trainer keeps it.
@@ -79,6 +84,7 @@ class ExportOptions:
     values: bool = False
     allow_untrained_head: bool = False
     threads: int | None = None
+    reference: tuple[str, ...] | None = None
     scheduling: Scheduling = field(default_factory=Scheduling)
     base: str | Path | None = None
     value_head_prefix: str | None = None
@@ -95,6 +101,8 @@ class ExportOptions:
             raise ExportError("int8 in TorchScript needs rewardserve's own operators. Remedy: backend 'python'")
         if self.threads is not None and self.backend != "python":
             raise ExportError("threads are for the Python backend. Remedy: leave them out, or backend 'python'")
+        if self.reference is not None:
+            self._check_reference(self.reference)
         for name in ("max_length", "max_request_tokens", "max_batch_tokens", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -110,6 +118,17 @@ class ExportOptions:
             raise ExportError(
                 f"truncation is {self.truncation!r}, but TRL's RewardTrainer drops texts that are too long: the model "
                 "never saw a cut one. Remedy: truncation 'error', or tokenization 'plain'"
+            )
+
+    def _check_reference(self, texts: tuple[str, ...]) -> None:
+        if self.backend != "python":
+            raise ExportError(
+                "a reference is for metrics that only the Python backend has. Remedy: leave it out, or backend 'python'"
+            )
+        if len(texts) < MIN_REFERENCE:
+            raise ExportError(
+                f"the reference has {len(texts)} texts: the deciles of so few say little. "
+                f"Remedy: at least {MIN_REFERENCE}"
             )
 
     @property

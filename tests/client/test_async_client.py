@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import pickle
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from rewardserve import (
     ServerUnavailableError,
 )
 from rewardserve_server import TritonProcess
-from support.calls import LONG_CALL, random_sequences
+from support.calls import LONG_CALL, in_mid_call, random_sequences
+from support.held import held
 
 TEXTS = ["a good answer", "a bad answer", "the quick brown fox"] * 5
 NOT_ASYNC = {"contract", "version", "score_iter"}
@@ -140,11 +142,12 @@ def test_no_server_there() -> None:
 def test_cancelling_a_call_cancels_its_requests(server: TritonProcess) -> None:
     async def run() -> None:
         async with AsyncRewardClient(server.grpc_url) as client:
-            call = asyncio.create_task(client.score_tokens(LONG_CALL))
-            await asyncio.sleep(0.3)
-            call.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await call
+            with held(server):
+                call = asyncio.create_task(client.score_tokens(LONG_CALL))
+                await asyncio.sleep(0.3)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
             # Were they still computed, this would wait for several seconds of them.
             assert (await client.score_tokens([[1]], timeout=30)).shape == (1,)
 
@@ -155,11 +158,13 @@ def test_closing_in_mid_call_keeps_what_arrived(server: TritonProcess) -> None:
     async def run() -> ServerError:
         client = AsyncRewardClient(server.grpc_url)
         await client.connect()
-        call = asyncio.create_task(client.score_tokens(LONG_CALL))
-        await asyncio.sleep(1)
-        await client.close()
-        with pytest.raises(ServerError, match=r"closed.*Remedy") as raised:
-            await call
+        with ExitStack() as stack:
+            holding = in_mid_call(server.grpc_url, lambda: stack.enter_context(held(server)))
+            call = asyncio.create_task(client.score_tokens(LONG_CALL))
+            await asyncio.to_thread(holding.join)
+            await client.close()
+            with pytest.raises(ServerError, match=r"closed.*Remedy") as raised:
+                await call
         with pytest.raises(ServerError, match=r"this client is closed.*Remedy"):
             await client.score_tokens([[1]])
         return raised.value

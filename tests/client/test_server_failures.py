@@ -27,6 +27,7 @@ from rewardserve import (
 from rewardserve_export import ExportSummary
 from rewardserve_server import GRPC_ADMIN_HEADER, ServeOptions, TritonProcess
 from support.calls import LONG_CALL
+from support.held import held
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy
 from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
@@ -133,6 +134,7 @@ def test_a_full_queue_costs_time_and_no_reward(own_server: TritonProcess, client
 def test_a_queue_that_stays_full(own_server: TritonProcess) -> None:
     with (
         RewardClient(own_server.grpc_url, model="crowded") as client,
+        held(own_server, "crowded"),
         pytest.raises(ServerOverloadedError, match=r"Exceeds maximum queue size.*Remedy: send less at once"),
     ):
         client.score_tokens(LONG_CALL, timeout=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from rewardserve import RewardClient
 from rewardserve_server import TritonProcess
-from support.calls import statistics
+from support.calls import statistics, wait_for_inferences
 from support.text_calls import post_texts, rewards_in, text_request
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -108,8 +107,9 @@ def test_threads_get_their_own_rewards_and_errors_and_share_executions(
 
 
 def test_a_short_call_doesnt_wait_for_a_long_one(stub: Any) -> None:
+    begun = statistics(stub).inference_count + 1
     long_call = stub.ModelInfer.future(text_request([f"{n} is a good answer " * 20 for n in range(1500)]), timeout=120)
-    time.sleep(0.3)
+    wait_for_inferences(stub, begun)
     stub.ModelInfer(text_request(["a short one"]), timeout=60)
     assert not long_call.done()
     assert rewards_in(long_call.result()).shape == (1500,)

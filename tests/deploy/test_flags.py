@@ -7,7 +7,6 @@ import re
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from rewardserve_export import ExportSummary
 from rewardserve_server import ServeOptions, TritonProcess
 from rewardserve_server._binary import find_tritonserver
 from rewardserve_server._command import Ports, command
-from support.manifests import manifest
+from support.manifests import KEY, with_key
 
-KEY = "the-key"
 ELSEWHERE = ("--model-repository", "--backend-directory", "--exit-timeout-secs", "-address", "-port")
 """What differs between this machine and a container."""
 
@@ -32,27 +30,12 @@ def arguments_of(compose: Any, deployment: Any, runtime: Any) -> dict[str, list[
     }
 
 
-def with_key(arguments: list[str]) -> list[str]:
-    return [re.sub(r"\$\(ADMIN_KEY\)|\$\{REWARDSERVE_ADMIN_KEY:[^}]*\}", KEY, argument) for argument in arguments]
-
-
 def test_flags_are_those_of_serve(compose: Any, deployment: Any, runtime: Any, tmp_path: Path) -> None:
     options = ServeOptions(repository=tmp_path, admin_key=KEY)
     started = command(options, find_tritonserver(None), Ports(8001, 8000, 8002))[1:]
     ours = {flag for flag in started if not any(part in flag.partition("=")[0] for part in ELSEWHERE)}
     for where, arguments in arguments_of(compose, deployment, runtime).items():
         assert ours <= set(with_key(arguments)), where
-
-
-@pytest.fixture(scope="module")
-def container(exported: ExportSummary, repository: Path) -> Iterator[TritonProcess]:
-    """The Deployment's command line, as a process of this machine."""
-    (triton,) = manifest("kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
-    arguments = [flag for flag in with_key(triton["args"]) if not flag.startswith("--model-repository")]
-    options = ServeOptions(repository=repository, grpc_port=0, http_port=0, metrics_port=0, extra_args=tuple(arguments))
-    with TritonProcess(options) as process:
-        process.wait_until_ready()
-        yield process
 
 
 def test_probes_and_scoring(container: TritonProcess, deployment: Any) -> None:

@@ -54,12 +54,18 @@ def in_mid_call(url: str, action: Callable[[], None]) -> threading.Thread:
     goal = statistics(stub).inference_count + 10
 
     def watch() -> None:
-        deadline = time.monotonic() + 120
         with channel:
-            while statistics(stub).inference_count < goal and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_for_inferences(stub, goal)
         action()
 
     thread = threading.Thread(target=watch)
     thread.start()
     return thread
+
+
+def wait_for_inferences(stub: Any, goal: int) -> None:
+    """Returns once the server has answered so many requests since it started."""
+    deadline = time.monotonic() + 120
+    while statistics(stub).inference_count < goal:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -19,6 +19,9 @@ from pydantic import ValidationError
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
+KEY = "the-key"
+"""What takes the place of the admin key's variable."""
+
 KUBERNETES = "1.34"
 """The first version in which everything used is stable: the `sleep` of a preStop came last."""
 
@@ -31,6 +34,11 @@ _SCALARS: dict[str, tuple[type, ...]] = {
     "V1beta1MetricQuantity": (str, int),
     "object": (object,),
 }
+
+
+def with_key(arguments: list[str]) -> list[str]:
+    """tritonserver's arguments of a manifest, with `KEY` for the variable of the admin key."""
+    return [re.sub(r"\$\(ADMIN_KEY\)|\$\{REWARDSERVE_ADMIN_KEY:[^}]*\}", KEY, argument) for argument in arguments]
 
 
 def manifest(path: str) -> Any:

@@ -17,10 +17,11 @@ from rich.text import Text
 from rewardserve.cli._checkpoint_options import Base, CheckpointName, Tokenization, TokenizationOption, ValueHeadPrefix
 from rewardserve.cli._console import details, progress_bar, stderr, stdout
 from rewardserve.cli._extras import require
+from rewardserve.cli._jsonl import read_texts
 from rewardserve.cli._scored_text import scored_text
 
 if TYPE_CHECKING:
-    from rewardserve_export import ExportSummary
+    from rewardserve_export import ExportSummary, RewardReference
     from rewardserve_export import Progress as ExportProgress
 
 __all__ = ["Precision", "export"]
@@ -125,6 +126,14 @@ def export(
     values: Annotated[
         bool, typer.Option("--values", help="Let the server also answer the head's output at every token.")
     ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSONL file of objects with a `text`, at least 100, of the kind that will be served: the server's "
+            "metrics compare rewards with theirs. `python` backend.",
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -176,6 +185,7 @@ def export(
         truncation=truncation.value,
         tokenization=tokenization.value,
         values=values,
+        reference=tuple(read_texts(reference)) if reference else None,
         threads=threads,
         scheduling=package.Scheduling(
             instances=instances,
@@ -228,6 +238,13 @@ def _progress() -> Iterator[ExportProgress]:
             progress.update(task, total=1, completed=1)
 
 
+def _reference(reference: RewardReference | None) -> str:
+    if reference is None:
+        return "none"
+    source = f"{reference.texts} texts" if reference.texts else "the checkpoint's normalisation"
+    return f"mean {reference.mean:.3g}, standard deviation {reference.std:.3g}, from {source}"
+
+
 def _table(summary: ExportSummary, backend: str) -> Table:
     contract = summary.contract
     parity, rules = contract.parity, contract.tokenization
@@ -238,6 +255,7 @@ def _table(summary: ExportSummary, backend: str) -> Table:
         "parity": f"{parity.largest_difference:.1e} from transformers over {parity.sequences} sequences; "
         f"{parity.batch_deviation:.1e} between batch compositions",
         "normalisation": f"(reward - {normalization.mean:g}) / {normalization.std:g}" if normalization else "none",
+        "reference": _reference(summary.reference),
         "limits": f"{rules.max_length:,} tokens a sequence, {contract.max_request_tokens:,} a request, "
         f"{contract.max_batch_tokens:,} a run; {summary.max_batch_size} requests a batch",
         "longer texts": {"error": "an error"}.get(rules.truncation, f"cut off at the {rules.truncation}"),

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from rewardserve._errors import RewardServeError
 
-__all__ = ["STANDARD", "Reward", "Row", "count_rows", "encode_row", "open_rows"]
+__all__ = ["STANDARD", "Reward", "Row", "count_rows", "encode_row", "open_rows", "read_texts"]
 
 STANDARD = Path("-")
 """Standard input or output, where a file's name is asked for."""
@@ -54,6 +54,16 @@ def open_rows(path: Path) -> Iterator[Iterator[Row]]:
     else:
         with _open(path) as stream:
             yield _rows(stream, str(path))
+
+
+def read_texts(path: Path) -> list[str]:
+    """Reads all texts of a file.
+
+    Raises:
+        RewardServeError: It can't be read, or a line is wrong.
+    """
+    with open_rows(path) as rows:
+        return [row.text for row in rows]
 
 
 def count_rows(path: Path) -> int:

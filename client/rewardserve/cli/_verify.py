@@ -17,7 +17,7 @@ from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._checkpoint_options import Base, CheckpointName, Tokenization, TokenizationOption, ValueHeadPrefix
 from rewardserve.cli._console import progress_bar, stdout
 from rewardserve.cli._extras import require
-from rewardserve.cli._jsonl import open_rows
+from rewardserve.cli._jsonl import read_texts
 from rewardserve.cli._server_options import Server, Timeout, takes_server
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def verify(
     one text at a time. Ends with exit code 1 if any of them disagrees.
     """
     package = require("rewardserve_export", "export")
-    texts = _read_texts(input_file) if input_file else list(package.DEFAULT_TEXTS)
+    texts = read_texts(input_file) if input_file else list(package.DEFAULT_TEXTS)
     client = RewardClient(**server.client_arguments(), timeout=timeout)
     with client, progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("scoring with transformers", total=len(texts))
@@ -68,11 +68,6 @@ def verify(
         stdout().print(_table(found, server.model_name, checkpoint))
     if not found.agrees:
         raise typer.Exit(1)
-
-
-def _read_texts(path: Path) -> list[str]:
-    with open_rows(path) as rows:
-        return [row.text for row in rows]
 
 
 def _table(found: Verification, model: str, checkpoint: str) -> Table:

@@ -36,14 +36,26 @@ _ENGINES = {
 }
 
 
-def stage_version(directory: Path, backend: Backend, contract: RewardContract, tokenizer: bytes) -> None:
-    """Writes what lies beside the graph in a version's directory; the graph is there already."""
+def stage_version(
+    directory: Path, backend: Backend, contract: RewardContract, tokenizer: bytes, *, reference: str | None = None
+) -> None:
+    """Writes what lies beside the graph in a version's directory; the graph is there already.
+
+    Args:
+        directory: Of the version.
+        backend: `python`, or a stock one.
+        contract: Of the version.
+        tokenizer: Its `tokenizer.json`.
+        reference: What the Python backend's metrics compare rewards with, as JSON.
+    """
     (directory / "contract.json").write_text(contract.to_json())
     (directory / "tokenizer.json").write_bytes(tokenizer)
     if backend == "python":
-        for name in ("model.py", "runs.py"):
+        for name in ("model.py", "metrics.py", "runs.py", "totals.py"):
             shutil.copyfile(_HERE / "python_backend" / name, directory / name)
         (directory / "wire.py").write_text(inspect.getsource(_wire))
+        if reference is not None:
+            (directory / "reference.json").write_text(reference)
         for graph, files in _ENGINES.items():
             if (directory / graph).exists():
                 for name in files:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
+from .metrics import Metrics
 from .runs import Piece, cut_request, plan_runs
 from .wire import FINGERPRINTS, INPUT_IDS, REWARDS, SEGMENTS, VALUES, graph_inputs, problem_with
 
@@ -53,6 +54,7 @@ class TritonPythonModel:
         )
         max_tokens: int = contract["max_batch_tokens"]
         self.run_tokens = max_tokens if on_gpu else min(max_tokens, CPU_RUN_TOKENS)
+        self.metrics = Metrics(args, directory, padded=contract["padded"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers each request, with rewards or with an error of its own."""
@@ -64,6 +66,7 @@ class TritonPythonModel:
             if problem is None:
                 pieces.extend(cut_request(position, input_ids[0], segments[0]))
             else:
+                self.metrics.count_invalid(segments)
                 responses[position] = _error(f"malformed request: {problem}", pb_utils.TritonError.INVALID_ARG)
         answers: dict[int, list[tuple[Piece, Arrays]]] = {}
         for run in plan_runs(pieces, self.run_tokens, padded=self.limits["padded"]):
@@ -80,9 +83,15 @@ class TritonPythonModel:
                 responses[position] = self._response(parts)
         return responses
 
+    def finalize(self) -> None:
+        """Ends what Triton doesn't."""
+        self.metrics.close()
+
     def _run(self, run: Sequence[Piece]) -> list[Arrays]:
         """Each piece is a request of its own to the graph."""
-        results = self.engine.run(graph_inputs([(piece.input_ids, piece.segments) for piece in run]))
+        feed = graph_inputs([(piece.input_ids, piece.segments) for piece in run])
+        results = self.engine.run(feed)
+        self.metrics.count_run(feed[SEGMENTS], results[REWARDS])
         segment_ends = np.cumsum([len(piece.segments) for piece in run])[:-1]
         token_ends = np.cumsum([piece.input_ids.size for piece in run])[:-1]
         parts = {name: np.split(results[name], token_ends if name == VALUES else segment_ends) for name in self.outputs}

@@ -1,11 +1,12 @@
 # `make demo` and `make test` set up everything they need in .venv, once; pyproject.toml decides when again.
 PYTHON ?= python3
+MINUTES ?= 30
 VENV := .venv
 BIN := $(VENV)/bin
 # With no torch installed, a plain `torch` pulls gigabytes of CUDA libraries where an index has them: pin it first.
 TORCH := torch==2.13.0
 
-.PHONY: demo test check bench docs
+.PHONY: demo test check bench soak docs
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -19,6 +20,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Mixed traffic, malformed requests, kills, restarts and version switches; fails where a reward is lost or wrong.
+soak: $(VENV)/.installed
+	$(BIN)/python -m benchmarks soak --minutes $(MINUTES)
 
 bench: $(VENV)/.installed
 	PYTHON=$(BIN)/python benchmarks/peers/install.sh

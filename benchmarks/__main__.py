@@ -35,6 +35,8 @@ from benchmarks._policy import policy
 from benchmarks._serving import serving
 from benchmarks._serving_table import serving_tables
 from benchmarks._setup import Settings, Setup
+from benchmarks._soak import soak
+from benchmarks._soak_report import soak_failures, soak_tables
 from benchmarks._training import training
 
 BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
@@ -54,14 +56,18 @@ BENCHMARKS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "policy": policy,
     "gpu": gpu,
     "dashboard": dashboard,
+    "soak": soak,
 }
 TABLES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
     "serving": serving_tables,
     "client": client_tables,
     "faults": fault_tables,
     "dashboard": dashboard_tables,
+    "soak": soak_tables,
 }
 """For results that a list of figures wouldn't show well."""
+FAILURES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {"soak": soak_failures}
+"""What is wrong with a result, where something can be."""
 PROJECT = Path(__file__).parent.parent
 
 
@@ -70,7 +76,7 @@ def main() -> None:
     arguments = _arguments()
     # As an exception, so that servers are stopped: those that are paused would otherwise stay forever.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    names = arguments.names or list(BENCHMARKS)
+    names = arguments.names or [name for name in BENCHMARKS if name != "soak"]
     document: dict[str, Any] = {
         "date": today(),
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
@@ -89,6 +95,7 @@ def main() -> None:
         runs=arguments.runs,
         plots=arguments.plots,
         size=arguments.size,
+        minutes=arguments.minutes,
     )
     failed: dict[str, str] = {}
     with Setup.made(settings) as setup:
@@ -103,13 +110,18 @@ def main() -> None:
     console.print(_table({name: result for name, result in results.items() if name not in TABLES}))
     for name in results.keys() & TABLES.keys():
         console.print(*TABLES[name](results[name]))
+    for name in results.keys() & FAILURES.keys():
+        if found := FAILURES[name](results[name]):
+            failed[name] = "; ".join(found)
     if failed:
         sys.exit("\n".join(f"{name} failed: {reason}" for name, reason in failed.items()))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; by default all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; by default all but soak"
+    )
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -139,6 +151,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--size", choices=list(SIZES), help="of the model of `gpu`; by default 8b, or tiny where there is no GPU"
     )
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long `soak` takes; by default 30")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(BENCHMARKS))
     if unknown:

@@ -17,7 +17,7 @@ from benchmarks._summary import percentiles
 if TYPE_CHECKING:
     from rewardserve import RewardClient
 
-__all__ = ["CALLERS", "TOLERANCE", "Calls", "by_tasks", "by_threads"]
+__all__ = ["CALLERS", "TOLERANCE", "Calls", "Verdict", "by_tasks", "by_threads", "verdict"]
 
 CALLERS = 32
 TOLERANCE = 1e-5
@@ -33,6 +33,44 @@ class _Answer:
     began: float
     ended: float
     outcome: Rewards | Exception
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of the rewards of one call.
+
+    Attributes:
+        lost: Texts without a reward.
+        wrong: Rewards that aren't the text's own.
+        duplicated: Given where they weren't asked for: beside a call's own rewards, or in place of another text's.
+        largest_difference: Of a reward from the text's own.
+    """
+
+    lost: int
+    wrong: int
+    duplicated: int
+    largest_difference: float
+
+
+def verdict(rewards: Rewards | None, own: Rewards, everybodys: Rewards) -> Verdict:
+    """Compares what a call gave with what it should have given.
+
+    Args:
+        rewards: What it gave; None for an error.
+        own: Each text's own [n].
+        everybodys: Those of all texts, in ascending order.
+    """
+    if rewards is None:
+        rewards = own[:0]
+    difference = np.abs(rewards[: len(own)] - own[: len(rewards)])
+    wrong = difference > TOLERANCE  # False for NaN
+    surplus = max(0, len(rewards) - len(own))
+    return Verdict(
+        lost=max(0, len(own) - len(rewards)) + int(np.isnan(difference).sum()),
+        wrong=int(wrong.sum()),
+        duplicated=surplus + int((_neighbours(everybodys, rewards[: len(own)][wrong]) > 0).sum()),
+        largest_difference=float(np.nanmax(difference, initial=0.0)),
+    )
 
 
 class Calls:
@@ -72,28 +110,20 @@ class Calls:
     def judged(self, expected: Sequence[Rewards]) -> dict[str, Any]:
         """How the answers compare with those of an undisturbed server."""
         own = np.concatenate(expected)
-        got = np.full_like(own, np.nan)
-        surplus, start = 0, 0
-        for number, wanted in enumerate(expected):
-            outcome = self.answers[number].outcome
-            if not isinstance(outcome, Exception):
-                given = outcome[: len(wanted)]
-                got[start : start + len(given)] = given
-                surplus += len(outcome) - len(given)
-            start += len(wanted)
-        lost = np.isnan(got)
-        wrong = np.abs(got - own) > TOLERANCE  # False where lost
+        ordered = np.sort(own)
+        outcomes = [self.answers[number].outcome for number in range(len(expected))]
+        rewards = [None if isinstance(each, Exception) else each for each in outcomes]
+        verdicts = [verdict(got, wanted, ordered) for got, wanted in zip(rewards, expected, strict=True)]
         errors = [repr(each.outcome) for each in self.answers.values() if isinstance(each.outcome, Exception)]
         return {
             "texts": len(own),
             "calls": len(self.texts),
-            "lost": int(lost.sum()),
-            "wrong": int(wrong.sum()),
-            # Given where it wasn't asked for: beside a call's own rewards, or in place of another text's.
-            "duplicated": surplus + int((_neighbours(np.sort(own), got[wrong]) > 0).sum()),
+            "lost": sum(each.lost for each in verdicts),
+            "wrong": sum(each.wrong for each in verdicts),
+            "duplicated": sum(each.duplicated for each in verdicts),
             "calls_that_raised": len(errors),
             "errors": sorted(set(errors)),
-            "largest_difference": float(np.nanmax(np.abs(got - own))),
+            "largest_difference": max(each.largest_difference for each in verdicts),
             **self._times(),
         }
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rewardserve import RewardClient
@@ -25,8 +26,6 @@ Case = Callable[[FaultModels, Workload], Seen]
 
 TIMEOUT = 60.0
 _SHORT_TIMEOUT = 5.0
-_STUB_TIMEOUT = 20.0
-"""Enough for each request of a long call, were the server well."""
 _DOWN_SECONDS = 2.0
 """A server, or a model, is away for at least so long."""
 
@@ -94,7 +93,7 @@ def _other(between: bool, which: str) -> Case:
 
 
 def _reloaded(models: FaultModels, work: Workload) -> Seen:
-    with _client(models.plain, extra_args=("--model-control-mode=explicit", "--load-model=*")) as (replica, client):
+    with _client(models.plain, model_control="explicit") as (replica, client):
         with in_mid_call(replica, lambda: replica.reload(_DOWN_SECONDS)):
             found = work.long(client, TIMEOUT)
         return and_then(found, client, work)
@@ -126,11 +125,14 @@ def _gone(models: FaultModels, work: Workload) -> Seen:
 
 def _stub_killed(models: FaultModels, work: Workload) -> Seen:
     with _client(models.plain) as (replica, client):
-        with in_mid_call(replica, lambda: os.kill(replica.reward_stub(), signal.SIGKILL)):
-            found = work.long(client, _STUB_TIMEOUT)
-        if found.error is not None:  # the server didn't recover by itself
-            replica.kill()
+
+        def restart() -> None:
+            os.kill(replica.reward_stub(), signal.SIGKILL)
+            replica.wait_for_end()
             replica.start()
+
+        with in_mid_call(replica, restart):
+            found = work.long(client, TIMEOUT)
         return and_then(found, client, work)
 
 
@@ -155,16 +157,18 @@ CASES: dict[str, Case] = {
     "SIGKILL and restart, in mid-call": _restarted(Replica.kill),
     "SIGTERM and restart, in mid-call": _restarted(Replica.terminate),
     "SIGKILL, no restart within the timeout of 5 s": _gone,
-    "Python backend's process killed, in mid-call, timeout 20 s": _stub_killed,
+    "Python backend's process killed, server restarted, in mid-call": _stub_killed,
     "an address where nobody listens": _nobody_listens,
 }
 
 
 @contextmanager
-def _client(*repositories: Path, extra_args: tuple[str, ...] = ()) -> Iterator[tuple[Replica, RewardClient]]:
+def _client(
+    *repositories: Path, model_control: Literal["none", "explicit"] = "none"
+) -> Iterator[tuple[Replica, RewardClient]]:
     """The first of some servers, and a client of all."""
     with ExitStack() as stack:
-        replicas = [stack.enter_context(Replica(each, extra_args=extra_args)) for each in repositories]
+        replicas = [stack.enter_context(Replica(each, model_control=model_control)) for each in repositories]
         client = stack.enter_context(RewardClient([replica.url for replica in replicas]))
         yield replicas[0], client
 

@@ -36,6 +36,10 @@ _CONFIG: dict[str, Any] = {
 }
 
 
+_CHAT_TEMPLATE = "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}"
+"""Roles aren't words of the tokenizer; all become its padding, which is a token like any other here."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FaultModels:
     """Model repositories, each made when it is asked for first.
@@ -49,12 +53,19 @@ class FaultModels:
     @cached_property
     def plain(self) -> Path:
         """The model as it should be. One thread an instance: two replicas then have a core each."""
-        return self._exported("plain", self._plain_checkpoint)
+        return self._export("plain", self._plain_checkpoint)
 
     @cached_property
     def other_weights(self) -> Path:
         """Another model under the same name and version."""
-        return self._exported("other-weights", self._checkpoint("other-checkpoint", seed=1))
+        return self._export("other-weights", self._other_checkpoint)
+
+    @cached_property
+    def two_versions(self) -> Path:
+        """The model, and the other one as its version 2."""
+        repository = self._copy("two-versions")
+        self._export("two-versions", self._other_checkpoint)
+        return repository
 
     @cached_property
     def other_tokenizer(self) -> Path:
@@ -65,7 +76,7 @@ class FaultModels:
         ids = tokenizer["model"]["vocab"]
         ids["w3"], ids["w4"] = ids["w4"], ids["w3"]
         file.write_text(json.dumps(tokenizer))
-        return self._exported("other-tokenizer", checkpoint)
+        return self._export("other-tokenizer", checkpoint)
 
     @cached_property
     def poisoned(self) -> Path:
@@ -91,6 +102,10 @@ class FaultModels:
     def _plain_checkpoint(self) -> Path:
         return self._checkpoint("plain-checkpoint", seed=0)
 
+    @cached_property
+    def _other_checkpoint(self) -> Path:
+        return self._checkpoint("other-checkpoint", seed=1)
+
     def _checkpoint(self, name: str, *, seed: int) -> Path:
         import torch
         from transformers import LlamaConfig, LlamaForSequenceClassification
@@ -103,9 +118,10 @@ class FaultModels:
         directory = self.directory / name
         model.save_pretrained(directory)
         save_word_tokenizer(directory)
+        (directory / "chat_template.jinja").write_text(_CHAT_TEMPLATE)
         return directory
 
-    def _exported(self, name: str, checkpoint: Path) -> Path:
+    def _export(self, name: str, checkpoint: Path) -> Path:
         from rewardserve_export import ExportOptions, export
 
         say(f"faults: exporting {name}")

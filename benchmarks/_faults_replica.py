@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks._processes import ProcessTree
 from benchmarks._setup import MODEL, BenchmarkError
@@ -21,36 +22,38 @@ _SECONDS = 120.0
 
 
 class Replica:
-    """One server, started by the constructor; its gRPC port stays the same however often it is started.
+    """One server, started by the constructor; its ports stay the same however often it is started.
 
     Args:
         repository: What it serves.
         host: IPv4 address that it binds to.
-        extra_args: For tritonserver.
+        model_control: As for `ServeOptions`.
 
     Attributes:
-        url: `host:port`.
+        url: `host:port` of gRPC.
+        http_url: URL of HTTP.
+        admin_key: For model control.
     """
 
-    def __init__(self, repository: Path, *, host: str = "127.0.0.1", extra_args: tuple[str, ...] = ()) -> None:
-        self._repository, self._host, self._extra_args, self._port = repository, host, extra_args, 0
+    def __init__(
+        self, repository: Path, *, host: str = "127.0.0.1", model_control: Literal["none", "explicit"] = "none"
+    ) -> None:
+        from rewardserve_server import ServeOptions
+
+        self._options = ServeOptions(
+            repository=repository, host=host, grpc_port=0, http_port=0, metrics_port=0, model_control=model_control
+        )
         self.start()
+        self._options = dataclasses.replace(self._options, **self._process.ports._asdict())
         self.url: str = self._process.grpc_url
-        self._port = int(self.url.rpartition(":")[2])
+        self.http_url: str = self._process.http_url
+        self.admin_key = self._options.admin_key
 
     def start(self, repository: Path | None = None) -> None:
         """Starts it, again, and waits until it is ready; with what it served at first, unless told otherwise."""
-        from rewardserve_server import ServeOptions, TritonProcess
+        from rewardserve_server import TritonProcess
 
-        options = ServeOptions(
-            repository=repository or self._repository,
-            host=self._host,
-            grpc_port=self._port,
-            http_port=0,
-            metrics_port=0,
-            extra_args=self._extra_args,
-        )
-        self._admin_key = options.admin_key
+        options = dataclasses.replace(self._options, repository=repository or self._options.repository)
         self._process = TritonProcess(options)
         self._process.wait_until_ready()
 
@@ -64,18 +67,40 @@ class Replica:
         self._process.terminate()
         self._process.wait()
 
+    def wait_for_end(self) -> None:
+        """Waits until it has ended, for whatever reason."""
+        self._process.wait()
+
+    def death(self) -> str | None:
+        """How it ended, and what it printed last; None if it runs."""
+        return None if Path(f"/proc/{self.pid}").exists() else self._process.describe_end()
+
     def pause(self) -> None:
         """SIGSTOP, for it and its children."""
-        ProcessTree(self._process.pid).pause()
+        ProcessTree(self.pid).pause()
 
     def resume(self) -> None:
         """SIGCONT."""
-        ProcessTree(self._process.pid).resume()
+        ProcessTree(self.pid).resume()
 
     def reward_stub(self) -> int:
-        """Process id of the Python backend's child that computes rewards: of all, the one that computed most."""
-        stubs = [pid for pid in ProcessTree(self._process.pid).pids() if _STUB.startswith(_name(pid))]
-        return max(stubs, key=lambda pid: ProcessTree(pid).cpu_seconds())
+        """Process id of the Python backend's child that computes rewards, of the first version that is loaded."""
+        return next(pid for name, pid in sorted(self.stubs().items()) if name.startswith(f"{MODEL}/"))
+
+    def stubs(self) -> dict[str, int]:
+        """Process ids of the Python backend's children, each under its model and version: `reward/1`."""
+        found = {}
+        for pid in ProcessTree(self.pid).pids():
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+                if Path(command[0]).name == _STUB:
+                    found["/".join(Path(command[1]).parts[-3:-1])] = pid
+        return found
+
+    @property
+    def pid(self) -> int:
+        """Process id of tritonserver."""
+        return self._process.pid
 
     def inferences(self) -> int:
         """Requests that it has answered since it was started."""
@@ -100,7 +125,7 @@ class Replica:
         from rewardserve_server import GRPC_ADMIN_HEADER
         from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
 
-        metadata = ((GRPC_ADMIN_HEADER, self._admin_key),)
+        metadata = ((GRPC_ADMIN_HEADER, self.admin_key),)
         with self._stub() as stub:
             unload = RepositoryModelUnloadRequest(model_name=MODEL)
             stub.RepositoryModelUnload(unload, timeout=_SECONDS, metadata=metadata)
@@ -156,8 +181,3 @@ def in_mid_call(replica: Replica, action: Callable[[], None]) -> Iterator[None]:
         thread.join()
     if errors:
         raise errors[0]
-
-
-def _name(pid: int) -> str:
-    """Of a process; the kernel keeps 15 characters."""
-    return Path(f"/proc/{pid}/comm").read_text().strip()

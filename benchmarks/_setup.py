@@ -46,6 +46,7 @@ class Settings:
         runs: Rounds in which servers take turns.
         plots: Directory for plots, or None.
         size: Of the model of `gpu`; None takes one that suits the machine.
+        minutes: Of `soak`.
     """
 
     checkpoint: Path
@@ -56,6 +57,7 @@ class Settings:
     runs: int
     plots: Path | None
     size: str | None
+    minutes: float
 
 
 class Setup:
@@ -125,6 +127,11 @@ class Setup:
     def size(self) -> str | None:
         """Size of the model of `gpu`, or None for one that suits the machine."""
         return self._settings.size
+
+    @property
+    def minutes(self) -> float:
+        """How long `soak` takes."""
+        return self._settings.minutes
 
     @cached_property
     def repository(self) -> Path:

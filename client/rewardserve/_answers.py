@@ -64,7 +64,8 @@ class Answers(ABC, Generic[Result]):
                 return ModelChangedError(_MODEL_CHANGED)
             nan = self._take(packed, raw, own)
         except _IncompleteError as incomplete:
-            return RewardIntegrityError(str(incomplete))
+            # Of another request, perhaps: a server whose processes were stopped for seconds mixes answers up.
+            return RewardIntegrityError(str(incomplete), retriable=True)
         good = own & ~nan
         self._missing[packed.items[good]] = False
         if good.all():

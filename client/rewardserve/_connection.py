@@ -136,8 +136,10 @@ class Connection:
         companion = tokenizer_model(model)
         try:
             return self.settings(companion, "", timeout).parameters.get(DEFAULT_VERSION)
-        except ModelNotFoundError:  # a repository without the companion: its clients bring the tokenizer
-            return None
+        except ModelNotFoundError as error:
+            if error.retriable:  # a server that ends unloads it: taking the highest version would be a guess
+                raise
+            return None  # a repository without the companion: its clients bring the tokenizer
 
     def settings(self, model: str, version: str, timeout: float) -> ModelSettings:
         """A model's configuration.

@@ -22,8 +22,8 @@ _CHECK_MODEL = "Remedy: check the model's name and version, and the server's log
 _SLOW = "Remedy: raise the client's timeout, or add server instances"
 _CREDENTIALS = "Remedy: pass the client the server's credentials: tls=, token= or headers="
 _RESTART = (
-    "The model's process ended on the server. Remedy: see the server's log, and restart the server: Triton doesn't "
-    "always start the process again"
+    "The model's process ended on the server, and Triton doesn't start it again. Remedy: restart the server, as "
+    "`rewardserve serve` does by itself, and see its log"
 )
 _TLS = "Remedy: check the client's tls=: the authority, the server's name, and whether the server speaks TLS at all"
 _HANGS_UP = (
@@ -52,12 +52,15 @@ _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
     ),
 }
 
+# A model that the server knows, and is loading, or unloading as it ends.
+_NOT_LOADED = "has no available versions"
+
 # Triton answers UNAVAILABLE and INTERNAL for much: only its message tells.
 _BY_MESSAGE: tuple[tuple[str, type[ServerError], str], ...] = (
     ("Exceeds maximum queue size", ServerOverloadedError, "Remedy: send less at once, or add server instances"),
     ("Request timeout expired", ServerOverloadedError, "Remedy: send less at once, or add server instances"),
     ("is not at ready state", ModelNotFoundError, _CHECK_MODEL),
-    ("has no available versions", ModelNotFoundError, _CHECK_MODEL),
+    (_NOT_LOADED, ModelNotFoundError, _CHECK_MODEL),
     ("explicit model load / unload is not allowed", RequestRejectedError, _MODEL_CONTROL),
     ("expecting header", RequestRejectedError, _CREDENTIALS),
     ("CERTIFICATE_VERIFY_FAILED", ServerUnavailableError, _TLS),
@@ -65,6 +68,7 @@ _BY_MESSAGE: tuple[tuple[str, type[ServerError], str], ...] = (
     ("WRONG_VERSION_NUMBER", ServerUnavailableError, _TLS),
     ("Socket closed", ServerUnavailableError, _HANGS_UP),
     ("tub process", ServerUnavailableError, _RESTART),
+    ("Failed to retrieve the response error", ServerUnavailableError, _RESTART),
 )
 
 _MESSAGE_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
@@ -88,6 +92,6 @@ def translate(code: grpc.StatusCode, details: str | None, *, url: str, model: st
         for part, by_message, by_message_remedy in _BY_MESSAGE:
             if part in details:
                 error, remedy = by_message, by_message_remedy
-    not_ready = code is grpc.StatusCode.UNAVAILABLE and error is ModelNotFoundError
+    not_ready = error is ModelNotFoundError and (code is grpc.StatusCode.UNAVAILABLE or _NOT_LOADED in details)
     retriable = not_ready or (issubclass(error, _PASSING) and code is not grpc.StatusCode.UNIMPLEMENTED)
     return error(f"{url}, model {model!r}: {code.name}: {details}. {remedy}", retriable=retriable)

@@ -25,8 +25,9 @@ FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 """Seconds before a request is sent again: doubled each time, and spread, so that many callers don't come at once."""
 
-MISTAKEN_ANSWERS = 3
-"""A server that gives a request so many answers to other ones isn't asked again."""
+MISTAKEN_ANSWERS = 5
+"""A server that gives a request so many answers to other ones isn't asked again; one that was stopped for a while, and
+whose answers are mixed up, takes a few."""
 
 
 class Attempt:
@@ -42,6 +43,7 @@ class Attempt:
         packed: As given.
         request: As given.
         tries: How often it has failed.
+        mistakes: How often of these it was given another request's answer.
         sent: When it was sent last.
     """
 
@@ -51,6 +53,7 @@ class Attempt:
         self._started = started
         self._deadline = started + timeout
         self.tries = 0
+        self.mistakes = 0
         self.sent = started
         self._last_failure: ServerError | None = None
 
@@ -61,6 +64,7 @@ class Attempt:
     def failed(self, error: ServerError, now: float) -> float | None:
         """When to send it again after a failure that passes; None if that would be too late."""
         self._last_failure = error
+        self.mistakes += isinstance(error, RewardIntegrityError)
         remaining = self._deadline - now
         # At most half of what is left: a server that comes back just in time is found.
         delay = min(FIRST_DELAY * 2**self.tries, LONGEST_DELAY, remaining / 2) * random.uniform(0.5, 1)
@@ -167,7 +171,7 @@ class Transfer(Generic[Result]):
     def failed(self, attempt: Attempt, error: ServerError, now: float) -> None:
         """Notes that a request has no answer: it is sent again where that may help, and in time."""
         again = attempt.failed(error, now) if error.retriable else None
-        if isinstance(error, RewardIntegrityError) and attempt.tries >= MISTAKEN_ANSWERS:
+        if attempt.mistakes >= MISTAKEN_ANSWERS:
             again = None
         if again is None:
             self._settle(attempt)

@@ -26,11 +26,11 @@ _EXPLICIT_CONTROL = ("--model-control-mode=explicit", "--load-model=*")
 
 
 class Ports(NamedTuple):
-    """The ports of one server, all different and none 0."""
+    """The ports of one server, all different and none 0, as `ServeOptions` names them."""
 
-    grpc: int
-    http: int
-    metrics: int
+    grpc_port: int
+    http_port: int
+    metrics_port: int
 
 
 def reserve_ports(options: ServeOptions) -> Ports:
@@ -60,9 +60,9 @@ def reserve_ports(options: ServeOptions) -> Ports:
 
         # The fixed ones first, so that no picked one takes theirs.
         wanted = {
-            "grpc": (options.host, options.grpc_port),
-            "http": (options.http_host, options.http_port),
-            "metrics": (options.http_host, options.metrics_port),
+            "grpc_port": (options.host, options.grpc_port),
+            "http_port": (options.http_host, options.http_port),
+            "metrics_port": (options.http_host, options.metrics_port),
         }
         return Ports(**{name: bind(*at) for name, at in sorted(wanted.items(), key=lambda item: not item[1][1])})
 
@@ -76,9 +76,9 @@ def command(options: ServeOptions, server: Tritonserver, ports: Ports) -> list[s
         f"--grpc-address={options.host}",
         f"--http-address={options.http_host}",
         f"--metrics-address={options.http_host}",
-        f"--grpc-port={ports.grpc}",
-        f"--http-port={ports.http}",
-        f"--metrics-port={ports.metrics}",
+        f"--grpc-port={ports.grpc_port}",
+        f"--http-port={ports.http_port}",
+        f"--metrics-port={ports.metrics_port}",
         f"--exit-timeout-secs={_EXIT_TIMEOUT_SECS}",
         # Exported configurations are complete. To complete one, Triton would run the model's code an extra time:
         # ready after 1.5 s instead of 0.2 s, even for a model that does nothing.

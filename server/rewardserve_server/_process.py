@@ -23,12 +23,15 @@ from rewardserve_server._command import command, reserve_ports
 from rewardserve_server._log import ServerLog
 from rewardserve_server._options import ServeOptions
 from rewardserve_server._repository import check_backends
+from rewardserve_server._stubs import StubWatch
 from rewardserve_server._tls import check_tls
 
 __all__ = ["TritonProcess"]
 
 _POLL_SECONDS = 0.02
 _STUB_SECONDS = 4.0
+_WATCH_SECONDS = 2.0
+"""Between two looks at the stubs: clients try for minutes, and a look costs some milliseconds."""
 
 # Becomes tritonserver, after asking the kernel (PR_SET_PDEATHSIG = 1) to send it SIGKILL = 9 when its parent ends.
 # A preexec_fn could ask too, but runs Python in a fork of a process that may have threads, which can deadlock.
@@ -43,7 +46,8 @@ if os.getppid() == int(sys.argv[1]):
 class TritonProcess:
     """A tritonserver, started by the constructor and stopped at the end of the `with` block.
 
-    It can't outlive this process: when that ends in any way, the kernel kills the server.
+    It can't outlive this process: when that ends in any way, the kernel kills the server. Nor does it outlive a process
+    of its Python backend: with one dead, Triton would answer that model's requests with errors for ever.
 
     Args:
         options: What to serve, and where.
@@ -53,7 +57,9 @@ class TritonProcess:
         grpc_url: `host:port` of the gRPC service, as tritonclient takes it.
         http_url: URL of the HTTP service.
         metrics_url: URL of the Prometheus metrics.
+        ports: Those of the services; none is 0.
         pid: Process id of the server.
+        lost_stub: How a process of the Python backend died, for which the server was killed; None while none has.
 
     Raises:
         LaunchError: The server can't be found or can't serve this repository, its certificate or key can't be used,
@@ -65,20 +71,21 @@ class TritonProcess:
         server = find_tritonserver(options.tritonserver)
         check_backends(options.repository, server)
         check_tls(options)
-        ports = reserve_ports(options)
+        self.ports = reserve_ports(options)
         self._ready_timeout = options.ready_timeout
         self._http_host = _reachable(options.http_host)
-        self._http_port = ports.http
-        self.grpc_url = f"{_reachable(options.host)}:{ports.grpc}"
-        self.http_url = f"http://{self._http_host}:{ports.http}"
-        self.metrics_url = f"http://{self._http_host}:{ports.metrics}/metrics"
+        self._http_port = self.ports.http_port
+        self.grpc_url = f"{_reachable(options.host)}:{self.ports.grpc_port}"
+        self.http_url = f"http://{self._http_host}:{self.ports.http_port}"
+        self.metrics_url = f"http://{self._http_host}:{self.ports.metrics_port}/metrics"
         self._log = ServerLog(log_file)
         self._ended = threading.Event()
+        self.lost_stub: str | None = None
         started: concurrent.futures.Future[subprocess.Popen[bytes]] = concurrent.futures.Future()
         # For the kernel "the parent" is the thread that started the process. This one lives as long as the server.
         threading.Thread(
             target=self._run,
-            args=(command(options, server, ports), {**os.environ, **server.environment}, started),
+            args=(command(options, server, self.ports), {**os.environ, **server.environment}, started),
             name="tritonserver",
             daemon=True,
         ).start()
@@ -105,9 +112,17 @@ class TritonProcess:
             started.set_exception(error)
             return
         started.set_result(process)
+        threading.Thread(target=self._watch, args=(process,), name="tritonserver stubs", daemon=True).start()
         process.wait()
         _end_group(process.pid)
         self._ended.set()
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        stubs = StubWatch(process.pid)
+        while self.lost_stub is None and not self._ended.wait(_WATCH_SECONDS):
+            self.lost_stub = stubs.lost()
+        if self.lost_stub is not None:
+            process.kill()  # asked to end in order, it would wait for the dead one
 
     def wait_until_ready(self) -> None:
         """Waits until the server answers that it and all of its models are ready.
@@ -165,8 +180,12 @@ class TritonProcess:
         return self._log.tail(lines)
 
     def describe_end(self) -> str:
-        """How the server ended, for an error message: its exit code and its last lines."""
-        return f"with exit code {self.wait()}. Its log ends with:\n{self.log_tail()}"
+        """How the server ended, for an error message: its exit code or what it was killed for, and its last lines."""
+        code = self.wait()
+        how = f"with exit code {code}"
+        if self.lost_stub is not None:
+            how = f"killed because a process of its Python backend had ended {self.lost_stub}"
+        return f"{how}. Its log ends with:\n{self.log_tail()}"
 
     def __enter__(self) -> Self:
         return self

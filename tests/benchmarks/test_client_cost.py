@@ -26,6 +26,7 @@ def test_every_figure_is_there(checkpoint: Path, tmp_path: Path, monkeypatch: py
         runs=1,
         plots=None,
         size=None,
+        minutes=1.0,
     )
     monkeypatch.setattr(_client, "TEXTS", 40)
     monkeypatch.setattr(_client, "STREAMED", 600)

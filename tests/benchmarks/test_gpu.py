@@ -25,6 +25,7 @@ def setup(tmp_path: Path) -> Setup:
         runs=1,
         plots=None,
         size="tiny",
+        minutes=1.0,
     )
     return Setup(settings, tmp_path)
 

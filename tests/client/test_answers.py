@@ -182,6 +182,7 @@ def test_an_incomplete_answer_is_none(packed: PackedRequest, damage: Callable[[M
     error = failure_of(rewards)
     assert isinstance(error, RewardIntegrityError)
     assert "where 12 were expected. Remedy" in str(error)
+    assert error.retriable, "it may be another request's"
     assert error.missing == [0, 1, 2, 3]
 
 

@@ -68,3 +68,17 @@ def test_unavailable_is_told_apart_by_its_message(details: str, expected: type[S
 def test_an_error_without_details(details: str | None) -> None:
     error = translate(grpc.StatusCode.INTERNAL, details, url="host:8001", model="m")
     assert str(error) == "host:8001, model 'm': INTERNAL: no details. Remedy: see the server's log"
+
+
+def test_a_model_that_is_being_unloaded_may_come_back() -> None:
+    def retriable(details: str) -> bool:
+        return translate(grpc.StatusCode.NOT_FOUND, details, url="host:8001", model="m").retriable
+
+    assert retriable("Request for unknown model: 'm' has no available versions")
+    assert not retriable("Request for unknown model: 'm' is not found")
+
+
+def test_an_answer_that_was_lost_on_the_server() -> None:
+    error = translate(grpc.StatusCode.INTERNAL, "Failed to retrieve the response error", url="host:8001", model="m")
+    assert isinstance(error, ServerUnavailableError)
+    assert error.retriable

@@ -191,13 +191,23 @@ def test_an_answer_about_other_tokens_is_asked_for_again() -> None:
 
 def test_and_given_up_after_a_while() -> None:
     transfer = make_transfer(1)
-    for change in (5, 6, 7):
+    for change in (5, 6, 7, 8, 9):
         (attempt,) = take(transfer, change)
         assert not transfer.finished
         transfer.answered(attempt, mistaken(attempt.packed, change), change)
     assert transfer.finished
-    with pytest.raises(RewardIntegrityError, match=r"other tokens.*sent 3 times"):
+    with pytest.raises(RewardIntegrityError, match=r"other tokens.*sent 5 times"):
         transfer.result()
+
+
+def test_failures_before_it_are_no_mistakes() -> None:
+    transfer = make_transfer(1)
+    for now in (0, 10, 20, 30, 40):
+        (attempt,) = take(transfer, now)
+        transfer.failed(attempt, ServerUnavailableError("gone", retriable=True), now)
+    assert take(transfer, 50) == [attempt]
+    transfer.answered(attempt, mistaken(attempt.packed, 5), 50)
+    assert take(transfer, 60) == [attempt]
 
 
 def test_the_same_mistake_twice_is_another_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from rewardserve import RewardClient
+from rewardserve_export import ExportSummary
 from rewardserve_server import ServeOptions, TritonProcess
 from rewardserve_server._binary import find_tritonserver
 from rewardserve_server._command import Ports, command
@@ -38,11 +40,47 @@ def test_flags_are_those_of_serve(compose: Any, deployment: Any, runtime: Any, t
 
 def test_probes_and_scoring(container: TritonProcess, deployment: Any) -> None:
     (triton,) = deployment["spec"]["template"]["spec"]["containers"]
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+    for probe in ("startupProbe", "readinessProbe"):
         with urllib.request.urlopen(container.http_url + triton[probe]["httpGet"]["path"]) as answer:
             assert answer.status == http.client.OK
     with RewardClient(container.grpc_url) as client:
         assert client.score(["a text"]).shape == (1,)
+
+
+def in_container(command: str, server: TritonProcess) -> int:
+    """The exit code of a command in a container where the server is process 1, and has the usual ports."""
+    translated = command.replace(" Z 1 ", f" Z {server.pid} ").replace("kill 1;", f"kill {server.pid};")
+    assert "localhost:8000/" in command
+    assert str(server.pid) in translated
+    translated = translated.replace("localhost:8000", server.http_url)
+    return subprocess.run(["sh", "-c", translated], stdout=subprocess.DEVNULL, check=False).returncode
+
+
+def test_a_lost_model_ends_the_container(compose: Any, deployment: Any, runtime: Any, exported: ExportSummary) -> None:
+    """It is alive as long as the models are; compose ends it, the others are told to."""
+    liveness = [
+        part["containers"][0]["livenessProbe"]["exec"]["command"]
+        for part in (deployment["spec"]["template"]["spec"], runtime["spec"])
+    ]
+    assert liveness[0] == liveness[1]
+    shell, option, alive = liveness[0]
+    kind, healthcheck = compose["services"]["triton"]["healthcheck"]["test"]
+    assert (shell, option, kind) == ("sh", "-c", "CMD-SHELL")
+    options = ServeOptions(
+        repository=exported.path.parents[1],
+        grpc_port=0,
+        http_port=0,
+        metrics_port=0,
+        extra_args=("--exit-timeout-secs=1",),
+    )
+    with TritonProcess(options) as server:
+        server.wait_until_ready()
+        assert [in_container(each, server) for each in (alive, healthcheck)] == [0, 0]
+        subprocess.run(["pkill", "-KILL", "-P", str(server.pid), "-f", "/reward/1/model.py"], check=True)
+        assert in_container(alive, server) != 0
+        in_container(healthcheck, server)
+        server.wait()
+        assert "Signal (15) received" in server.log_tail()
 
 
 def test_administration_takes_the_key(container: TritonProcess) -> None:

@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from rewardserve import ModelNotFoundError, ReleaseError, RewardClient
 from rewardserve._manifest import MANIFEST
 from rewardserve_export.repository import ModelDirectory, Versions, promote, prune, rollback
-from rewardserve_server import ServerControl, TritonProcess
+from rewardserve_server import GRPC_ADMIN_HEADER, ServerControl, TritonProcess
 from support.calls import random_sequences
 from support.releases import ADMIN_KEY
+from tritonclient.grpc.service_pb2 import RepositoryModelUnloadRequest
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 CLIENTS = 16
 
@@ -77,6 +80,24 @@ def test_switch_under_load(release_repository: Path, start: Callable[[], TritonP
             for _, version, rewards in trainer.calls:
                 np.testing.assert_allclose(rewards, expected[version], atol=1e-5, rtol=0)
             assert {version for _, version, _ in trainer.calls} == ({"1"} if trainer.version else {"1", "2"})
+
+
+def test_default_is_not_guessed_while_a_server_ends(
+    release_repository: Path, start: Callable[[], TritonProcess]
+) -> None:
+    """It unloads its models in any order; without the one that knows the default, the highest would be taken."""
+    promote(ModelDirectory(release_repository, "reward"), "1")
+    server = start()
+    metadata = ((GRPC_ADMIN_HEADER, ADMIN_KEY),)
+    with grpc.insecure_channel(server.grpc_url) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        stub.RepositoryModelUnload(RepositoryModelUnloadRequest(model_name="reward_tokenizer"), metadata=metadata)
+        with ServerControl(server.grpc_url, admin_key=ADMIN_KEY) as control:
+            control.wait_until_unloaded("reward_tokenizer", "1", timeout=30)
+    with pytest.raises(ModelNotFoundError, match="has no available versions"):
+        RewardClient(server.grpc_url)
+    with RewardClient(server.grpc_url, version="2") as client:
+        assert client.version == "2"
 
 
 def test_rollback_and_prune_on_a_running_server(release_repository: Path, start: Callable[[], TritonProcess]) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import http.client
+import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,20 +17,23 @@ import pytest
 CODE = """
 import sys
 from pathlib import Path
-from rewardserve_server import ServeOptions, serve
+from rewardserve_server import ServeOptions, _process, _serve, _stubs, serve
 
+_serve._SETTLED_SECONDS = float(sys.argv[3])
+_process._WATCH_SECONDS, _stubs._REAPED_SECONDS = 0.2, 0.4
 options = ServeOptions(repository=Path(sys.argv[1]), grpc_port=0, http_port=0, metrics_port=0)
-sys.exit(serve(options, on_ready=lambda server: print(server.pid, flush=True), log_file=Path(sys.argv[2])))
+announce = lambda server: print(server.pid, server.http_url, flush=True)
+sys.exit(serve(options, on_ready=announce, log_file=Path(sys.argv[2])))
 """
 
 
 class Foreground:
     """A process that serves."""
 
-    def __init__(self, repository: Path, log: Path) -> None:
+    def __init__(self, repository: Path, log: Path, settled_seconds: float) -> None:
         self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", CODE, str(repository), str(log)],
+            [sys.executable, "-W", "error", "-c", CODE, str(repository), str(log), str(settled_seconds)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -35,8 +41,13 @@ class Foreground:
 
     def server_pid(self) -> int:
         """Waits until the server is ready."""
+        return self.ready()[0]
+
+    def ready(self) -> tuple[int, str]:
+        """The server's process id and its HTTP URL, each time that it is ready."""
         assert self.process.stdout is not None
-        return int(self.process.stdout.readline())
+        pid, url = self.process.stdout.readline().split()
+        return int(pid), url
 
     def end(self) -> tuple[int, str]:
         """Waits for the end; the exit code and what was printed to stderr."""
@@ -45,11 +56,11 @@ class Foreground:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Path], Foreground]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Foreground]]:
     started: list[Foreground] = []
 
-    def run(repository: Path) -> Foreground:
-        started.append(Foreground(repository, tmp_path / "server.log"))
+    def run(repository: Path, settled_seconds: float = 60.0) -> Foreground:
+        started.append(Foreground(repository, tmp_path / "server.log", settled_seconds))
         return started[-1]
 
     yield run
@@ -116,3 +127,45 @@ def test_server_that_dies_is_an_error(start: Callable[[Path], Foreground], repos
     assert code == 1
     assert "LaunchError: tritonserver failed, with exit code -9" in errors
     assert "Started HTTPService" in errors
+
+
+def kill_stub(server: int) -> None:
+    subprocess.run(["pkill", "-KILL", "-P", str(server), "-f", "triton_python_backend_stub"], check=True)
+
+
+def test_server_that_lost_a_model_is_started_again(start: Callable[..., Foreground], repository: Path) -> None:
+    """Triton goes on without the process, and calls the model ready: found out here, so that a change is noticed."""
+    foreground = start(repository, settled_seconds=0.0)
+    pid, url = foreground.ready()
+    kill_stub(pid)
+    for endpoint in ("health/ready", "models/double/ready"):
+        with urllib.request.urlopen(f"{url}/v2/{endpoint}") as answer:
+            assert answer.status == http.client.OK
+    again, same_url = foreground.ready()
+    assert (again != pid, same_url) == (True, url)
+    foreground.process.terminate()
+    code, warnings = foreground.end()
+    assert code == 0
+    assert (
+        "tritonserver again: it ended, killed because a process of its Python backend had ended by SIGKILL" in warnings
+    )
+
+
+def test_server_that_dies_later_is_started_again(start: Callable[..., Foreground], repository: Path) -> None:
+    foreground = start(repository, settled_seconds=0.0)
+    pid, url = foreground.ready()
+    os.kill(pid, signal.SIGABRT)
+    again, same_url = foreground.ready()
+    assert (again != pid, same_url) == (True, url)
+    foreground.process.terminate()
+    code, warnings = foreground.end()
+    assert code == 0
+    assert "starting tritonserver again: it ended, with exit code -6" in warnings
+
+
+def test_model_that_dies_at_once_is_not_started_again(start: Callable[..., Foreground], repository: Path) -> None:
+    foreground = start(repository)
+    kill_stub(foreground.server_pid())
+    code, errors = foreground.end()
+    assert code == 1
+    assert "had ended by SIGKILL, as the kernel does when memory runs out. Its log ends with" in errors

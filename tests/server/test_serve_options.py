@@ -72,7 +72,7 @@ def test_free_ports_are_picked_and_given_ones_kept() -> None:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
     ports = reserve_ports(ServeOptions(repository=Path("r"), grpc_port=0, http_port=free, metrics_port=0))
-    assert ports.http == free
+    assert ports.http_port == free
     assert len(set(ports)) == 3
     assert all(ports)
 

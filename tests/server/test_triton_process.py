@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rewardserve import LaunchError
 from rewardserve_server import ServeOptions, TritonProcess
+from rewardserve_server._stubs import _zombies
 from tritonclient import grpc as triton
 
 
@@ -82,6 +83,24 @@ def test_one_model_that_failed_is_not_ready(
             assert client.is_model_ready("good")
         process.kill()
         assert process.wait() == -signal.SIGKILL
+
+
+def test_server_outlives_a_model_that_cannot_load(
+    add_model: Callable[..., Path], tmp_path: Path, free_ports: dict[str, Any]
+) -> None:
+    """Its process is a zombie until Triton asks for its exit code: not one that is lost."""
+    add_model(tmp_path, "good")
+    add_model(tmp_path, "ends", initialize="import os; os._exit(3)")
+    options = ServeOptions(repository=tmp_path, extra_args=("--exit-on-error=false",), **free_ports)
+    with TritonProcess(options) as process, triton.InferenceServerClient(process.grpc_url) as client:
+        died = False
+        deadline = time.monotonic() + 30
+        while (zombies := _zombies(process.pid)) or not died:
+            died = died or bool(zombies)
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.is_model_ready("good")
+        assert process.lost_stub is None
 
 
 def test_stop_kills_a_server_that_does_not_end(

@@ -18,7 +18,17 @@ MEMORY = 1 << 30
 """Bytes on top of what the process has with its libraries loaded."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["support.preloaded"])
+_PROCESSES.set_forkserver_preload(
+    [
+        "fastapi.testclient",
+        "peft",
+        "rewardserve_evaluation",
+        "rewardserve_export",
+        "rewardserve_server.gateway._app",
+        "rewardserve_server.playground._app",
+        "transformers.models.llama.modeling_llama",
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True)

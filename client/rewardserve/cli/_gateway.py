@@ -45,7 +45,7 @@ def gateway(
 
     `POST /get_reward` is OpenRLHF's: give its trainer `--reward.remote_url http://HOST:5000/get_reward`.
     `POST /classify` is vLLM's, as verl calls it. `/health` says whether Triton serves the model, `/metrics` is for
-    Prometheus, `/docs` describes the bodies. Ctrl-C finishes the calls under way.
+    Prometheus, `/openapi.json` describes the bodies. Ctrl-C finishes the calls under way.
     """
     package = require("rewardserve_server.gateway", "gateway")
     try:

@@ -35,6 +35,9 @@ def create_app(client: AsyncRewardClient, options: GatewayOptions) -> FastAPI:
         title="rewardserve gateway",
         version=version("rewardserve"),
         summary="Rewards of a model that Triton serves, for callers that speak HTTP.",
+        # FastAPI's pages load their scripts from other hosts.
+        docs_url=None,
+        redoc_url=None,
     )
     app.include_router(_openrlhf.get_reward_router(upstream))
     app.include_router(_classify.classify_router(upstream))

@@ -23,7 +23,7 @@ check: $(VENV)/.installed
 
 # Mixed traffic, malformed requests, kills, restarts and version switches; fails where a reward is lost or wrong.
 soak: $(VENV)/.installed
-	$(BIN)/python -m benchmarks soak --minutes $(MINUTES)
+	@$(BIN)/python -m benchmarks soak --minutes $(MINUTES)
 
 bench: $(VENV)/.installed
 	PYTHON=$(BIN)/python benchmarks/peers/install.sh

@@ -71,8 +71,9 @@ def serve(
     """Runs tritonserver until it is told to stop, by SIGINT or SIGTERM to this process.
 
     The first signal lets it finish what it computes, a second one kills it. To be called from the main thread,
-    where Python handles signals. A server that dies later than a minute after it was ready, or that lost a process of
-    its Python backend, is started again, on the same ports, with a warning of the logger `rewardserve_server._serve`.
+    where Python handles signals. A server that dies, or is killed because it lost a process of its Python backend,
+    later than a minute after it was ready is started again, on the same ports, with a warning of the logger
+    `rewardserve_server._serve`.
 
     Args:
         options: What to serve, and where.

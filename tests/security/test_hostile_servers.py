@@ -16,7 +16,7 @@ def call(url: str, name: str) -> object:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_its_client_gets_an_error_of_ours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_client_gets_an_error_of_ours(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     with served(case) as url:
         outcome = run_limited(call_with_cache, url, name, str(tmp_path / "a" / "b" / "cache"))

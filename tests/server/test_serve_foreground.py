@@ -20,7 +20,7 @@ from pathlib import Path
 from rewardserve_server import ServeOptions, _process, _serve, _stubs, serve
 
 _serve._SETTLED_SECONDS = float(sys.argv[3])
-_process._WATCH_SECONDS, _stubs._REAPED_SECONDS = 0.2, 0.4
+_process._WATCH_SECONDS, _stubs._REAPED_SECONDS = 0.2, float(sys.argv[4])
 options = ServeOptions(repository=Path(sys.argv[1]), grpc_port=0, http_port=0, metrics_port=0)
 announce = lambda server: print(server.pid, server.http_url, flush=True)
 sys.exit(serve(options, on_ready=announce, log_file=Path(sys.argv[2])))
@@ -30,10 +30,10 @@ sys.exit(serve(options, on_ready=announce, log_file=Path(sys.argv[2])))
 class Foreground:
     """A process that serves."""
 
-    def __init__(self, repository: Path, log: Path, settled_seconds: float) -> None:
+    def __init__(self, repository: Path, log: Path, *seconds: float) -> None:
         self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", CODE, str(repository), str(log), str(settled_seconds)],
+            [sys.executable, "-W", "error", "-c", CODE, str(repository), str(log), *map(str, seconds)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -59,8 +59,8 @@ class Foreground:
 def start(tmp_path: Path) -> Iterator[Callable[..., Foreground]]:
     started: list[Foreground] = []
 
-    def run(repository: Path, settled_seconds: float = 60.0) -> Foreground:
-        started.append(Foreground(repository, tmp_path / "server.log", settled_seconds))
+    def run(repository: Path, settled_seconds: float = 60.0, reaped_seconds: float = 5.0) -> Foreground:
+        started.append(Foreground(repository, tmp_path / "server.log", settled_seconds, reaped_seconds))
         return started[-1]
 
     yield run
@@ -164,7 +164,7 @@ def test_server_that_dies_later_is_started_again(start: Callable[..., Foreground
 
 
 def test_model_that_dies_at_once_is_not_started_again(start: Callable[..., Foreground], repository: Path) -> None:
-    foreground = start(repository)
+    foreground = start(repository, reaped_seconds=0.4)
     kill_stub(foreground.server_pid())
     code, errors = foreground.end()
     assert code == 1

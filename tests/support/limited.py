@@ -61,7 +61,7 @@ def run_limited(function: Callable[..., Any], *arguments: Any) -> Outcome:
     sender.close()
     try:
         # One that waits for something (a FIFO) takes no processor time.
-        outcome: Outcome = receiver.recv() if receiver.poll(2 * SECONDS) else _killed("it waits")
+        outcome: Outcome = receiver.recv() if receiver.poll(6 * SECONDS) else _killed("it waits")
     except EOFError:
         process.join()
         outcome = _killed(f"exit code {process.exitcode}")

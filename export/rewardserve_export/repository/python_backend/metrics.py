@@ -136,15 +136,15 @@ class Metrics:
             totals.update(sums)
             found.append(finite)
         rewards = np.concatenate(found)
-        for name, value in totals.items():
-            if value:
-                self._counters[name].increment(float(value))
         for reward in rewards.tolist():
             self._histogram.observe(reward)
         counts = np.bincount(np.searchsorted(self._deciles, rewards), minlength=10)
         for tenth, count in zip(self._tenths, counts.tolist(), strict=False):  # no tenths without deciles
             if count:
                 tenth.increment(count)
+        for name, value in totals.items():
+            if value:
+                self._counters[name].increment(float(value))
 
 
 def _warn(error: Exception) -> None:

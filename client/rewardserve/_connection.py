@@ -122,7 +122,8 @@ class Connection:
             raise ModelNotFoundError(
                 f"{self.url} has no version of model {model!r} loaded. Remedy: see the server's log"
             )
-        version = wanted or self._promoted_version(model, timeout) or max(versions, key=int)
+        several = len(versions) > 1
+        version = wanted or self._promoted_version(model, timeout, several=several) or max(versions, key=int)
         if version not in versions:
             which = "" if wanted else ", the default,"
             raise ModelNotFoundError(
@@ -132,12 +133,13 @@ class Connection:
             )
         return version
 
-    def _promoted_version(self, model: str, timeout: float) -> str | None:
+    def _promoted_version(self, model: str, timeout: float, *, several: bool) -> str | None:
         companion = tokenizer_model(model)
         try:
             return self.settings(companion, "", timeout).parameters.get(DEFAULT_VERSION)
         except ModelNotFoundError as error:
-            if error.retriable:  # a server that ends unloads it: taking the highest version would be a guess
+            # A server that ends unloads it. Taking the highest of several versions would be a guess.
+            if error.retriable and several:
                 raise
             return None  # a repository without the companion: its clients bring the tokenizer
 

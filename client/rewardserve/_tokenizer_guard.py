@@ -39,7 +39,10 @@ def check_growth(content: bytes) -> None:
         document = json.loads(content)
         normalizers = list(_steps(document.get("normalizer")))
         processors = list(_steps(document.get("post_processor")))
-        growth = math.prod(map(_growth, [*normalizers, *processors, *_steps(document.get("decoder"))]))
+        growth = max(
+            _growth_of(normalizers) * math.prod(map(_growth, processors)),
+            _growth_of(list(_steps(document.get("decoder")))),
+        )
         added = sum(map(_added, processors))
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise ContractError(f"the tokenizer.json can't be read ({error!r}). Remedy: export the model again") from error
@@ -69,6 +72,19 @@ def _steps(part: Any) -> Iterator[dict[str, Any]]:
     yield from (step for each in inner for step in _steps(each))
     if not inner:
         yield part
+
+
+def _growth_of(steps: list[dict[str, Any]]) -> int:
+    """Of steps one after another: what one of them makes, the next may make more of."""
+    growth, made = 1, set[str]()
+    for step in steps:
+        found = (step.get("pattern") or {}).get("String")
+        if found and made.isdisjoint(found):
+            growth = max(growth, _growth(step))
+        else:
+            growth *= _growth(step)
+        made.update(step.get("content") or "")
+    return growth
 
 
 def _growth(step: dict[str, Any]) -> int:

@@ -41,7 +41,8 @@ class RewardReference:
         texts: How many it was measured on; None where it follows from the checkpoint's normalisation.
         mean: Of their rewards.
         std: Their standard deviation, over all of them.
-        deciles: What 10 %, 20 %, …, 90 % of them are at most; None where only mean and std are known.
+        deciles: What 10 %, 20 %, …, 90 % of them are at most; None where only mean and std are known, or where a
+            tenth of them are equal.
     """
 
     texts: int | None
@@ -69,7 +70,7 @@ def reference_of_rewards(rewards: npt.NDArray[np.float32]) -> RewardReference:
         rewards: float32 [n], or [n, K] with K labels, of which the first counts.
 
     Raises:
-        ExportError: A reward isn't finite, or so many are equal that they have no deciles.
+        ExportError: A reward isn't finite.
     """
     values = rewards.reshape(len(rewards), -1)[:, 0].astype(np.float64)
     if (bad := np.flatnonzero(~np.isfinite(values))).size:
@@ -78,12 +79,11 @@ def reference_of_rewards(rewards: npt.NDArray[np.float32]) -> RewardReference:
             "at the checkpoint: in another precision it may be finite"
         )
     deciles = np.quantile(values, np.arange(1, 10) / 10)
-    if (np.diff(deciles) <= 0).any():
-        raise ExportError(
-            "a tenth of the reference's rewards are equal: they have no deciles. Remedy: other texts, each once"
-        )
     return RewardReference(
-        texts=values.size, mean=float(values.mean()), std=float(values.std()), deciles=tuple(deciles.tolist())
+        texts=values.size,
+        mean=float(values.mean()),
+        std=float(values.std()),
+        deciles=tuple(deciles.tolist()) if (np.diff(deciles) > 0).all() else None,
     )
 
 

@@ -44,7 +44,7 @@ def _zombies(server: int) -> dict[int, str]:
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             # The name, in parentheses, may hold spaces. Behind it: state, parent, …, last the exit status.
-            head, _, rest = (directory / "stat").read_text().rpartition(")")
+            head, _, rest = (directory / "stat").read_text(errors="replace").rpartition(")")
             state, parent, *others = rest.split()
             if (head.partition("(")[2], state, int(parent)) == (_COMMAND, "Z", server):
                 found[int(directory.name)] = _ending(int(others[-1]))
@@ -55,5 +55,7 @@ def _ending(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"with exit code {code}"
+    if -code not in set(signal.Signals):  # most real-time signals have no name
+        return f"by signal {-code}"
     out_of_memory = ", as the kernel does when memory runs out" if code == -signal.SIGKILL else ""
     return f"by {signal.Signals(-code).name}{out_of_memory}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ from rewardserve import (
 )
 from rewardserve_export import ExportSummary
 from rewardserve_server import GRPC_ADMIN_HEADER, ServeOptions, TritonProcess
-from support.calls import LONG_CALL
+from support.calls import LONG_CALL, packed_request
 from support.held import held
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy
 from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
@@ -131,13 +132,26 @@ def test_a_full_queue_costs_time_and_no_reward(own_server: TritonProcess, client
         assert np.array_equal(crowding.score_tokens(LONG_CALL[:100]), client.score_tokens(LONG_CALL[:100]))
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_queue_that_stays_full(own_server: TritonProcess) -> None:
+    request = packed_request([1], [(1, 0)])
+    request.model_name = "crowded"
     with (
         RewardClient(own_server.grpc_url, model="crowded") as client,
+        grpc.insecure_channel(own_server.grpc_url) as channel,
         held(own_server, "crowded"),
-        pytest.raises(ServerOverloadedError, match=r"Exceeds maximum queue size.*Remedy: send less at once"),
     ):
-        client.score_tokens(LONG_CALL, timeout=1)
+        infer = GRPCInferenceServiceStub(channel).ModelInfer
+        first = [infer.future(request, timeout=60) for _ in range(8)]
+        wait_for(lambda: sum(call.done() for call in first) >= 6)  # one is computed, one waits
+        with pytest.raises(ServerOverloadedError, match=r"Exceeds maximum queue size.*Remedy: send less at once"):
+            client.score_tokens(LONG_CALL[:3], timeout=1)
 
 
 def test_a_request_that_waits_too_long_in_the_queue(own_server: TritonProcess) -> None:

@@ -29,12 +29,16 @@ def test_distribution_of_rewards() -> None:
     [
         ([*range(99), np.nan], "item 99 is nan"),
         ([np.inf, *range(99)], "item 0 is inf"),
-        ([*range(70), *[70] * 30], "a tenth of the reference's rewards are equal"),
     ],
 )
 def test_rewards_without_a_distribution(rewards: list[float], message: str) -> None:
     with pytest.raises(ExportError, match=message):
         reference_of_rewards(np.array(rewards, dtype=np.float32))
+
+
+def test_equal_rewards_have_no_deciles() -> None:
+    reference = reference_of_rewards(np.array([0.0] * 70 + [1.0] * 30, dtype=np.float32))
+    assert (reference.mean, reference.deciles) == (pytest.approx(0.3), None)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from rewardserve import ModelNotFoundError, RewardClient, ServerError
 from rewardserve.cli import app
 from rewardserve_server import ServerControl, TritonProcess
 from support.calls import random_sequences
-from support.held import held
+from support.held import held, waiting
 from support.releases import ADMIN_KEY
 from typer.testing import CliRunner
 
@@ -63,20 +61,6 @@ def test_commands_on_a_running_server(release_repository: Path, start: Callable[
         assert client.version == "2"
 
 
-def waiting(server: TritonProcess, more_than: int) -> int:
-    """How many requests are in the queue of version 2, once they are more than that and no more arrive."""
-    deadline = time.monotonic() + 30
-    counts = [0]
-    while counts[-1] <= more_than or counts[-1] != counts[-2]:
-        assert time.monotonic() < deadline, counts
-        time.sleep(0.2)
-        with urllib.request.urlopen(server.metrics_url) as page:
-            text = page.read().decode()
-        (count,) = re.findall(r'nv_inference_pending_request_count\{model="reward",version="2"\} (\d+)', text)
-        counts.append(int(count))
-    return counts[-1]
-
-
 def test_interactive_requests_go_first(release_repository: Path, start: Callable[[], TritonProcess]) -> None:
     """One that comes behind hundreds of others is answered before most of them."""
     server = start()
@@ -97,9 +81,9 @@ def test_interactive_requests_go_first(release_repository: Path, start: Callable
         with held(server):
             calls = send(bulk, random_sequences(1, [64] * 1600), "bulk")
             assert len(calls) >= 400
-            before = waiting(server, more_than=len(calls) // 2)
+            before = waiting(server, "2", more_than=len(calls) // 2)
             calls += send(interactive, random_sequences(2, [5]), "interactive")
-            waiting(server, more_than=before)
+            waiting(server, "2", more_than=before)
         for each in calls:
             each.result()
     assert done.index("interactive") < len(calls) / 2

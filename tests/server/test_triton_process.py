@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -84,6 +85,17 @@ def test_one_model_that_failed_is_not_ready(
             assert client.is_model_ready("good")
         process.kill()
         assert process.wait() == -signal.SIGKILL
+
+
+def test_any_name_of_a_process_is_read() -> None:
+    """The kernel cuts names at 15 bytes, in mid-character."""
+    code = "import ctypes; ctypes.CDLL(None).prctl(15, b'ab\\xe6\\x97'); print(flush=True); input()"  # PR_SET_NAME
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert b"ab\xe6\x97" in Path(f"/proc/{other.pid}/stat").read_bytes()
+        assert _zombies(os.getpid()) == {}
+        other.communicate(b"\n")
 
 
 def answers(client: triton.InferenceServerClient) -> bool:

@@ -8,6 +8,7 @@ command the terminal, or turn the direction of writing: those are printed as the
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
@@ -17,10 +18,12 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["details", "progress_bar", "stderr", "stdout"]
+__all__ = ["SafeConsole", "details", "progress_bar", "stderr", "stdout"]
 
 _UNLIMITED = 100_000
 """Columns where the output is no terminal: whoever reads it (grep, a log) wants whole lines."""
+
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def stdout() -> Console:
@@ -55,8 +58,8 @@ def details(title: str, rows: Mapping[str, str | Text]) -> Table:
     return table
 
 
-class _SafeConsole(Console):
-    """Escapes what isn't printable; rich's own commands are segments of another kind."""
+class SafeConsole(Console):
+    """Escapes what would command a terminal; rich's own commands are segments of another kind."""
 
     def render(self, *args: Any, **options: Any) -> Iterable[Segment]:
         """Renders what is printed."""
@@ -68,11 +71,17 @@ def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
-        for character in text
+        character.encode("unicode_escape").decode() if _commands(character) else character for character in text
     )
+
+
+def _commands(character: str) -> bool:
+    """Whether it is a control character, a line separator, half of a character, or turns the direction of writing."""
+    if character in "\n\t":
+        return False
+    return unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"} or character in _DIRECTIONS
 
 
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() else _UNLIMITED
-    return _SafeConsole(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return SafeConsole(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn
 from rich.text import Text
 
@@ -19,7 +18,7 @@ from rewardserve._client import RewardClient
 from rewardserve._errors import RewardServeError, TruncationWarning
 from rewardserve._session import DEFAULT_TIMEOUT
 from rewardserve.cli._checkpoint_options import Base, Tokenization, TokenizationOption, ValueHeadPrefix
-from rewardserve.cli._console import progress_bar, stderr
+from rewardserve.cli._console import SafeConsole, progress_bar, stderr
 from rewardserve.cli._evaluation_tables import print_evaluation
 from rewardserve.cli._extras import require
 from rewardserve.cli._server_options import Server, Timeout, takes_server
@@ -140,4 +139,4 @@ def _print(evaluation: Evaluation, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(evaluation.to_json(), indent=2, allow_nan=False, ensure_ascii=False))
     else:
-        print_evaluation(evaluation, Console())
+        print_evaluation(evaluation, SafeConsole())

@@ -76,7 +76,7 @@ def count_rows(path: Path) -> int:
         RewardServeError: It can't be read.
     """
     with _open(path) as stream:
-        return sum(1 for line in stream if line.strip())
+        return sum(1 for line in _lines(stream) if line.strip())
 
 
 def _open(path: Path) -> BinaryIO:
@@ -86,9 +86,14 @@ def _open(path: Path) -> BinaryIO:
         raise RewardServeError(f"{path} can't be read ({error}). Remedy: check the path") from error
 
 
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """One that is too long comes in parts, the first of them longer than allowed."""
+    return iter(lambda: stream.readline(_LONGEST_LINE + 1), b"")
+
+
 def _rows(stream: BinaryIO, source: str) -> Iterator[Row]:
     # A binary file's lines end at newlines only: in text, characters that JSON strings may hold would end them, too.
-    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE + 1), b""), start=1):
+    for number, line in enumerate(_lines(stream), start=1):
         if len(line) > _LONGEST_LINE:
             raise RewardServeError(
                 f"{source}, line {number}: has more than {_LONGEST_LINE:,} bytes. Remedy: one text a line"

@@ -16,9 +16,9 @@ _TABLES = ("rank_pattern", "alpha_pattern")
 """Tables from such expressions to numbers."""
 
 _REPEATED_GROUP = re.compile(r"\)\s*[*+{]")
-_REPEATS = re.compile(r"[*+{]|(?<!\()\?")
-_MOST_REPEATS = 4
-"""Each may multiply the time by a name's length."""
+_REPEATS = re.compile(r"(?:[*+]|\{[\d,]*\})[?+]?|(?<!\()\?")
+_MOST_REPEATS = 5
+"""Each may multiply the time by a name's length; Unsloth writes as many."""
 
 
 def check_patterns(file: Path, config: dict[str, Any]) -> None:

@@ -27,7 +27,8 @@ def totals_of(
     roots = np.arange(lengths.size) - parents
     continues = parents > 0
     totals = lengths + np.where(continues, lengths[roots], 0)
-    # A segment that others continue is a prompt that nobody asked about.
+    # A segment that others continue is a prompt, about which nobody asked. If somebody did, about the beginning of
+    # another sequence, that can't be told from here.
     ends = np.ones(lengths.size, dtype=bool)
     ends[roots[continues]] = False
     sequences = totals[ends]

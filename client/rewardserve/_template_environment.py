@@ -182,7 +182,10 @@ def _charged_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
 
 
 def _charge_filter(name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    units = _size([*args, *kwargs.values()])
+    given = [*args, *kwargs.values()]
+    if name == "tojson":
+        given += [part for each in given if isinstance(each, WHOLES) for part in [*each][:2]]  # separators
+    units = sum(abs(each) if isinstance(each, int) else len(each) for each in given if isinstance(each, int | str))
     if name in _SHALLOW:
         charge(4 * len(value) if isinstance(value, list | tuple | range | dict) else 1)
         if (name == "round" and units > _MOST_DIGITS) or (
@@ -213,15 +216,6 @@ def _charge_filter(name: str, value: Any, args: tuple[Any, ...], kwargs: dict[st
 
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, Iterator) else value
-
-
-def _size(value: Any) -> int:
-    """Of a filter's argument: a text's length, or an integer, which may be a width; of a list, all of them."""
-    if isinstance(value, WHOLES):
-        return sum(map(_size, value))
-    if isinstance(value, str):
-        return len(value)
-    return abs(value) if isinstance(value, int) else 0
 
 
 def _charged_test(function: Callable[..., bool]) -> Callable[..., bool]:

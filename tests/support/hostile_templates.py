@@ -68,6 +68,7 @@ CASES: dict[str, Case] = {
     ),
     "billion laughs, written": (_LAUGHS + "{{ ns.x }}", _BUDGET, _TOO_MUCH),
     "billion laughs, as JSON": (_LAUGHS + "{{ ns.x | tojson }}", _BUDGET, _TOO_MUCH),
+    "billion laughs, as JSON's separators": (_LAUGHS + "{{ 1 | tojson(separators=ns.x) }}", _REFUSED, "must be str"),
     "billion laughs, compared": (_LAUGHS + "{% set a = ns.x %}{{ a == [ns.x, a] }}", _BUDGET, _TOO_MUCH),
     "billion laughs, hashed": (_TUPLES + "{{ {ns.x: 1} | length }}", _BUDGET, _TOO_MUCH),
     "billion laughs, in an error": (_LAUGHS + "{{ raise_exception(ns.x) }}", _BUDGET, _TOO_MUCH),

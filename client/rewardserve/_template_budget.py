@@ -23,6 +23,7 @@ __all__ = [
     "charge",
     "charge_operation",
     "charge_percent",
+    "charge_scan",
     "charge_spec",
     "charge_whole",
 ]
@@ -32,8 +33,13 @@ _UNITS_PER_CHARACTER = 256
 """Of the conversation: templates go through a long one several times."""
 _UNITS_OF_AN_ITEM = 8
 """Of a list or dict whose parts are looked at: as its memory, in bytes."""
+_CHARACTERS_SCANNED = 16
+"""For one unit: a text that is only looked at costs little time, and templates look at a system message many times."""
 _LARGEST_BITS = 1 << 14
 """Of an integer; what is counted in conversations has a dozen."""
+
+_ADDED = (str, bytes, list, tuple)
+"""Types, and their subclasses, that `+` copies."""
 
 _LONGEST_NUMBER = 1000
 """Characters or bytes that a number is read from."""
@@ -42,6 +48,10 @@ WHOLES = (list, tuple, Mapping, KeysView, ValuesView, ItemsView)
 """Values with parts."""
 
 _WIDTH = re.compile(r"\d+")
+_FIELD = re.compile(
+    r"%(?:\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))?[-#0 +]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?[hlL]?(.?)", re.DOTALL
+)
+"""Of a `%` format: key, flags, width, precision, kind. A kind `(` is a key with more brackets in it."""
 _LONGEST_WIDTH = 10
 """Digits: more are no other number to a budget."""
 
@@ -83,19 +93,30 @@ def charge(units: int) -> None:
         raise BudgetError("it takes too many steps, or makes too large a text")
 
 
-def charge_whole(value: Any) -> None:
-    """Charges for every part of a value, as often as it occurs: as text, or in a comparison, it counts so often."""
+def charge_whole(value: Any, each: int = 0, deeper: int = 0) -> None:
+    """Charges for every part of a value, as often as it occurs: as text, or in a comparison, it counts so often.
+
+    Args:
+        value: Of any type.
+        each: Units besides, for every item.
+        deeper: How many more, with every level that an item is deeper.
+    """
     if isinstance(value, str | bytes):
         charge(len(value))
-    elif isinstance(value, Mapping):
-        charge(_UNITS_OF_AN_ITEM * (1 + len(value)))
-        for key, item in value.items():
-            charge_whole(key)
-            charge_whole(item)
     elif isinstance(value, WHOLES):
-        charge(_UNITS_OF_AN_ITEM * (1 + len(value)))
+        charge((_UNITS_OF_AN_ITEM + each) * (1 + len(value)))
         for item in value:
-            charge_whole(item)
+            charge_whole(item, each + deeper, deeper)
+            if isinstance(value, Mapping):
+                charge_whole(value[item], each + deeper, deeper)
+
+
+def charge_scan(value: Any, times: int = 1) -> None:
+    """Charges for going through a text or a list, `times` at worst, without a look into its parts."""
+    if isinstance(value, str | bytes):
+        charge(len(value) * times // _CHARACTERS_SCANNED)
+    elif isinstance(value, list | tuple | range | ValuesView):
+        charge(len(value) * times)
 
 
 def charge_spec(spec: str) -> None:
@@ -105,26 +126,30 @@ def charge_spec(spec: str) -> None:
 
 
 def charge_percent(text: str | bytes, values: Any) -> None:
-    """Charges for `text % values`: each field may be as wide as the widest, or hold all values.
+    """Charges for `text % values`: each field may be as wide as it says, and hold one of a tuple's values, or any.
 
     Raises:
-        BudgetError: A width is taken from the values, or the result is too large.
+        BudgetError: The result is too large, or a field's name has brackets in brackets in brackets.
     """
     source = text.decode("latin-1") if isinstance(text, bytes) else text
-    if "%*" in source:
-        raise BudgetError("it formats with widths that aren't written down")
-    widest = max((int(width[:_LONGEST_WIDTH]) for width in _WIDTH.findall(source)), default=0)
-    for _ in range(1 + source.count("%")):
-        charge(widest)
-        charge_whole(values)
+    given = values if isinstance(values, tuple) else (values,)
+    widest = max((abs(value) for value in given if isinstance(value, int)), default=0)
     charge(len(source))
+    charge_whole(values)
+    for width, precision, kind in _FIELD.findall(source):
+        if kind == "(":
+            raise BudgetError("it formats with a name that has many brackets")
+        for size in (width, precision):
+            charge(widest if size == "*" else int(size[:_LONGEST_WIDTH] or 0))
+        if not isinstance(values, tuple):
+            charge_whole(values)
 
 
 def charge_operation(operator: str, left: Any, right: Any) -> None:
     """Charges for a binary operation before it is done."""
     if operator == "%" and isinstance(left, str | bytes):
         charge_percent(left, right)
-    elif operator == "+" and isinstance(left, str | bytes | list | tuple) and isinstance(right, type(left)):
+    elif operator == "+" and any(isinstance(left, kind) and isinstance(right, kind) for kind in _ADDED):
         charge(len(left) + len(right))
     elif operator == "*":
         for one, other in ((left, right), (right, left)):
@@ -162,26 +187,36 @@ def _charge_tabs(text: Any, tabsize: Any = 8) -> None:
     charge(len(text) * abs(int(tabsize)))
 
 
-def _charge_replace(text: Any, old: Any = "", new: Any = "", *_: Any) -> None:
+def _charge_replace(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
     charge(len(text) + text.count(old) * len(new))
 
 
-def _charge_translate(text: Any, table: Any) -> None:
+def _charge_translate(text: Any, table: Any, *_: Any, **__: Any) -> None:
+    if isinstance(text, bytes):
+        return
     texts = table.values() if isinstance(table, Mapping) else table
     charge(len(text) * max((len(item) for item in texts if isinstance(item, str)), default=1))
 
 
+def _charge_search(text: Any, part: Any = None, *_: Any, **named: Any) -> None:
+    for each in (part, *named.values()):
+        if isinstance(each, str | bytes):
+            charge_scan(text, len(each))
+
+
 def _require_short(_: Any, source: Any = b"", *__: Any, **named: Any) -> None:
     for each in (source, *named.values()):
-        if isinstance(each, str | bytes) and len(each) > _LONGEST_NUMBER:
+        # Lists and iterators of integers will do for bytes.
+        if not isinstance(each, bool | str | bytes) or (not isinstance(each, bool) and len(each) > _LONGEST_NUMBER):
             raise BudgetError("it computes with huge integers")
 
 
 METHODS: dict[str, Callable[..., None]] = {
     **dict.fromkeys(("center", "ljust", "rjust", "zfill", "to_bytes"), _charge_width),
     "expandtabs": _charge_tabs,
+    **dict.fromkeys(("strip", "lstrip", "rstrip", "rfind", "rindex", "rpartition", "rsplit"), _charge_search),
     "from_bytes": _require_short,
     "replace": _charge_replace,
     "translate": _charge_translate,
 }
-"""Methods of texts, bytes and integers whose result may be much larger than what they are given, and their price."""
+"""Methods of texts, bytes and integers that make, or take, much more than they are given, and their price."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jinja2 import Template, nodes, pass_context
-from jinja2.runtime import Context, LoopContext, Macro, markup_join
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
@@ -20,6 +19,7 @@ from rewardserve._template_budget import (
     charge,
     charge_operation,
     charge_percent,
+    charge_scan,
     charge_spec,
     charge_whole,
 )
@@ -27,7 +27,9 @@ from rewardserve._template_budget import (
 __all__ = ["BoundedEnvironment"]
 
 # A space keeps them out of templates' code.
-_STEP, _JOINED, _COMPARED, _CUT = "charge step", "charge joined", "charge compared", "charge cut"
+_STEP, _WRITTEN, _COMPARED, _SEARCHED, _CUT = (
+    f"charge {what}" for what in ("step", "written", "compared", "searched", "cut")
+)
 
 _SHALLOW = frozenset(
     {
@@ -62,7 +64,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(finalize=_charged_output, **options)
         del self.globals["lipsum"]
         self.filters = {name: _charged_filter(name, function) for name, function in {**self.filters, **filters}.items()}
-        self.filters |= {_STEP: _step, _JOINED: _joined, _COMPARED: _compared, _CUT: _cut}
+        self.filters |= {_STEP: _step, _WRITTEN: _written, _COMPARED: _compared, _SEARCHED: _searched, _CUT: _cut}
         for name in _COMPARISONS:
             self.tests[name] = _charged_test(self.tests[name])  # type: ignore[arg-type]
 
@@ -98,7 +100,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         else:
             args = _charged_arguments(__obj, args, kwargs)
         result = super().call(__context, __obj, *args, **kwargs)
-        _charge_result(result)
+        if isinstance(getattr(__obj, "__self__", None), str | bytes):
+            charge_whole(result)  # `split` and `partition` copy
+        else:
+            _charge_result(result)
         return result
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -133,12 +138,11 @@ class _EscapeFormatter(_Formatter, SandboxedEscapeFormatter):
 
 def _charged_arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     name, owner = getattr(function, "__name__", ""), getattr(function, "__self__", None)
-    if not isinstance(function, types.BuiltinMethodType):
-        owner = None
+    charge_scan(owner)
     if name == "join" and isinstance(owner, str | bytes) and len(args) == 1:
         args = (list(args[0]),)
         charge(len(owner) * len(args[0]))
-    elif name in METHODS and isinstance(owner, str | bytes | int):
+    elif name in METHODS and (isinstance(owner, str | bytes | int) or owner is int):
         METHODS[name](owner, *args, **kwargs)
     elif isinstance(owner, list | tuple):
         charge_whole(owner)  # `index` and `count` compare
@@ -165,6 +169,9 @@ def _charged_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
     def charged(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         if name in ("join", "sum"):
             value = list(value)
+        if name == "tojson":  # separators may come one by one
+            args = tuple(map(_listed, args))
+            kwargs = {key: _listed(each) for key, each in kwargs.items()}
         _charge_filter(name, value, args, kwargs)
         first = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
         result = function(*([first[passed]] if passed else []), value, *args, **kwargs)
@@ -176,6 +183,8 @@ def _charged_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
 
 def _charge_filter(name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     given = [*args, *kwargs.values()]
+    if name == "tojson":
+        given += [part for each in given if isinstance(each, WHOLES) for part in [*each][:2]]  # separators
     units = sum(abs(each) if isinstance(each, int) else len(each) for each in given if isinstance(each, int | str))
     if name in _SHALLOW:
         charge(4 * len(value) if isinstance(value, list | tuple | range | dict) else 1)
@@ -184,19 +193,29 @@ def _charge_filter(name: str, value: Any, args: tuple[Any, ...], kwargs: dict[st
         ):
             raise BudgetError("it computes with huge integers")
         return
+    if name == "tojson":
+        # The indent comes before every item, once for each level.
+        charge_whole(value, units, units)
+        return
     charge_whole(value)
     if name == "format":
-        charge_percent(str(value), given)
+        charge_percent(str(value), kwargs or args)
     elif name == "replace":
-        METHODS[name](str(value), *map(str, given[:2]))
+        named = [kwargs[key] for key in ("old", "new")[len(args) :] if key in kwargs]
+        METHODS[name](str(value), *map(str, [*args[:2], *named]))
+    elif name == "trim":
+        METHODS["strip"](str(value), *args, **kwargs)
     elif name in ("join", "sum"):
         for _ in range(len(value) if name == "sum" and any(isinstance(each, list | tuple) for each in value) else 1):
             charge_whole(value)
         charge(units * len(value))
     else:
-        # As often as there are places in the text: lines, words, levels.
-        times = len(value) if isinstance(value, str) and name in ("indent", "wordwrap", "urlize") else 1
-        charge(units * times * (1000 if name == "tojson" else 1))
+        # As often as there are places in the text: lines, words.
+        charge(units * (len(value) if isinstance(value, str) and name in ("indent", "wordwrap", "urlize") else 1))
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def _charged_test(function: Callable[..., bool]) -> Callable[..., bool]:
@@ -215,15 +234,23 @@ def _step(context: Context, weight: Any) -> bool:
 
 
 @pass_context
-def _joined(context: Context, values: Any) -> str:
-    charge_whole(values)
-    return markup_join(values)
+def _written(context: Context, value: Any) -> Any:
+    charge_whole(value)
+    return value
 
 
 @pass_context
 def _compared(context: Context, value: Any) -> Any:
     if isinstance(value, WHOLES):
         charge_whole(value)
+    else:
+        charge_scan(value)
+    return value
+
+
+@pass_context
+def _searched(context: Context, value: Any) -> Any:
+    charge_scan(value)
     return value
 
 
@@ -247,17 +274,23 @@ class _Charging(NodeTransformer):
     visit_For = visit_Macro = visit_CallBlock = visit_Block = _visit_repeated  # noqa: N815 - as jinja2 looks them up
 
     def visit_Concat(self, node: nodes.Concat) -> Any:  # noqa: N802
-        """`~`, which can't be intercepted otherwise."""
+        """`~`, which can't be intercepted otherwise; Jinja joins constants while it compiles."""
         self.generic_visit(node)
-        return _filtered(nodes.List(node.nodes, lineno=node.lineno), _JOINED)
+        if not all(isinstance(part, nodes.Const) for part in node.nodes):
+            node.nodes = [_filtered(part, _WRITTEN) for part in node.nodes]
+        return node
 
     def visit_Compare(self, node: nodes.Compare) -> Any:  # noqa: N802
-        """A comparison with a constant looks at nothing else."""
+        """A comparison with a constant looks at nothing else, but `in` goes through what is on its right."""
         self.generic_visit(node)
-        if not any(isinstance(part, nodes.Const) for part in (node.expr, *(op.expr for op in node.ops))):
+        constant = any(isinstance(part, nodes.Const) for part in (node.expr, *(op.expr for op in node.ops)))
+        if not constant:
             node.expr = _filtered(node.expr, _COMPARED)
-            for operand in node.ops:
+        for operand in node.ops:
+            if not constant:
                 operand.expr = _filtered(operand.expr, _COMPARED)
+            elif operand.op in ("in", "notin"):
+                operand.expr = _filtered(operand.expr, _SEARCHED)
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> Any:  # noqa: N802

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.sandbox
 import numpy as np
 import pytest
 from rewardserve import ChatError, ChatTemplateError, Tokenization
@@ -112,6 +115,158 @@ def test_token_ids_are_those_of_transformers(theirs: PreTrainedTokenizerFast, di
     expected = [theirs.apply_chat_template(messages, chat_template=source)["input_ids"] for messages in conversations]
     assert len(texts) >= 8
     assert encoder.encode(texts, chat=True)[0] == expected
+
+
+IDIOMS = {
+    "llama 3": "{% for m in messages %}"
+    "{% set content = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + "
+    "m['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
+    "{% endif %}{{ content }}{% endfor %}",
+    "qwen 2.5": "{%- if messages[0]['role'] == 'system' %}\n    {{- messages[0]['content'] }}\n{%- endif %}\n"
+    "{%- for m in messages %}\n  "
+    "{%- if (m.role == 'user') or (m.role == 'assistant' and not m.tool_calls) %}\n    "
+    "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}\n  {%- endif %}\n{%- endfor %}",
+    "qwen 3": "{%- set ns = namespace(multi=true, last=messages|length - 1) %}{%- for m in messages[::-1] %}"
+    "{%- set index = (messages|length - 1) - loop.index0 %}"
+    "{%- if ns.multi and m.role == 'user' and m.content is string and not "
+    "(m.content.startswith('<t>') and m.content.endswith('</t>')) %}{%- set ns.multi = false %}"
+    "{%- set ns.last = index %}{%- endif %}{%- endfor %}{{ ns.last }}{{ ns.multi }}",
+    "qwen 3, reasoning": "{% set c = messages[2].content %}{% if '</think>' in c %}"
+    "{% set r = c.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}"
+    "{% set c = c.split('</think>')[-1].lstrip('\n') %}[{{ r }}|{{ c }}]{% endif %}",
+    "qwen 3 coder": "{% for k, v in call.arguments | items %}"
+    "{{ '\n<' ~ k ~ '>' ~ (v | tojson | safe) ~ '</' ~ k ~ '>' }}{{- '\n<parameter=' + k + '>\n' }}"
+    "{%- set v = v | tojson | safe if v is mapping or (v is sequence and v is not string) else v | string %}"
+    "{{- v }}{{- '\n</parameter>' }}{% endfor %}",
+    "macro of qwen 3 coder": "{% macro extra(d, handled) %}{% if d is mapping %}"
+    "{% for k in d if k not in handled %}"
+    "{{- '\n<' ~ k ~ '>' ~ (d[k] | tojson | safe if d[k] is not string else d[k]) ~ '</' ~ k ~ '>' }}"
+    "{% endfor %}{% endif %}{% endmacro %}{{ extra(call.arguments, ['n']) }}{{ extra(call, []) | upper }}",
+    "mistral": "{% for m in messages[1:] %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('no') }}{% endif %}{% if m['role'] == 'user' %}"
+    "{{ '[INST] ' + m['content'] + ' [/INST]' }}{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}"
+    "{% endfor %}",
+    "gemma": "{% for m in messages %}{% set role = 'model' if m['role'] == 'assistant' else m['role'] %}"
+    "{{ '<start_of_turn>' + role + '\n' + (m['content'] | trim) + '<end_of_turn>\n' }}{% endfor %}",
+    "deepseek": "{% set ns = namespace(is_first=false, prompt='', is_tool=false) %}{%- for m in messages %}"
+    "{%- if m['role'] == 'system' %}{% set ns.prompt = ns.prompt + m['content'] %}{%- endif %}{%- endfor %}"
+    "{{ bos_token }}{{ ns.prompt }}{%- for m in messages %}{% if m.role == 'assistant' %}"
+    "{{ '<\uff5cAssistant\uff5c>' + m['content'].split('</think>')[-1] + '<\uff5cend▁of▁sentence\uff5c>' }}"
+    "{% endif %}{% endfor %}",
+    "chatml": "{% for m in messages %}{{ '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>' ~ '\n' }}"
+    "{% endfor %}",
+    "loop": "{% for m in messages %}{{ loop.index0 }}{{ loop.index }}{{ loop.first }}{{ loop.last }}"
+    "{{ loop.revindex0 }}{{ loop.length }}{{ loop.cycle('a', 'b') }}{{ (loop.previtem or m).role }}"
+    "{{ (loop.nextitem | default(m)).role }}{{ loop.changed(m.role) }}{% else %}none{% endfor %}",
+    "loop with a filter and else": "{% for m in messages if m.role == 'x' %}{{ m }}{% else %}none{% endfor %}",
+    "recursive loop": "{% for k, v in call.items() recursive %}{{ k }}={% if v is mapping %}"
+    "{{ loop(v.items()) }}{% else %}{{ v }}{% endif %};{% endfor %}",
+    "namespace": "{% set ns = namespace(found=false, n=1.5) %}{% set ns.found = ns.n * 2 > 2 %}{{ ns.found }}"
+    "{{ ns.n }}",
+    "macro with defaults and caller": "{% macro m(a, b='é', c=none) %}[{{ a }}{{ b }}{{ c }}{{ varargs }}"
+    "{{ kwargs }}{{ caller() if caller else '' }}]{% endmacro %}{{ m(1) }}{{ m(1, 2, 3, 4, x=5) }}"
+    "{% call m('<') %}&{% endcall %}",
+    "in": "{{ 'a' in 'abc' }}{{ 'x' not in call }}{{ 'n' in call.arguments }}"
+    "{{ messages[0].role in ['system', 'user'] }}{{ 'role' in messages[0].keys() }}{{ 1 in (1, 2) }}"
+    "{{ messages[0] in messages }}{{ 1 < 2 < 3 }}{{ 5 in range(9) }}",
+    "in, of what is undefined": "{{ 'a' in nothing }}{{ 'a' not in messages[0].nothing }}",
+    "slices": "{{ messages[1:][0].role }}{{ messages[:-1] | length }}{{ messages[0].content[:3] }}{{ 'abc'[::-1] }}",
+    "methods of texts": "{% set c = messages[1].content %}{{ c.split() }}{{ c.strip() }}{{ c.lstrip('\n ') }}"
+    "{{ c.rstrip() }}{{ c.replace('a', 'b') }}{{ c.replace('a', '<', 1) }}{{ c.startswith('a') }}"
+    "{{ c.startswith((' ', 'a')) }}{{ c.title() }}{{ c.find('a') }}{{ c.rfind('a') }}{{ c.count('a') }}"
+    "{{ c.partition(' ') }}{{ c.rsplit(' ', 1) }}{{ c.splitlines() }}{{ ', '.join(['a', 'b']) }}"
+    "{{ 'a'.ljust(3) }}{{ 'a'.center(5, '*') }}{{ '7'.zfill(3) }}{{ 'a\tb'.expandtabs(4) }}"
+    "{{ 'abc'.translate({97: 'x'}) }}{{ c.encode() }}{{ c.isspace() }}{{ c.index('a') }}",
+    "filters of texts": "{% set c = messages[1].content %}{{ c | trim }}{{ c | upper }}{{ c | lower }}"
+    "{{ c | length }}{{ c | title }}{{ c | capitalize }}{{ c | replace('a', '<b>') }}{{ c | indent(2) }}"
+    "{{ c | e }}{{ c | list }}{{ c | wordcount }}{{ c | truncate(5) }}{{ c | first }}{{ c | center(30) }}"
+    "{{ '<p>a</p>' | striptags }}{{ c | trim('\n a') }}{{ c | urlencode }}{{ c | reverse }}"
+    "{{ c | wordwrap(4) }}",
+    "filters of lists": "{{ messages | map(attribute='role') | join(', ') }}"
+    "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}"
+    "{{ (messages | rejectattr('role', 'in', ['system']) | first).content }}"
+    "{{ messages | map('length') | list }}{{ [3, 1, 2] | sort | join('-') }}{{ [1, 2] | sum }}"
+    "{{ [1, 1] | unique | list }}{{ [[1], [2]] | sum(start=[]) }}{{ ['a', '<'] | join('&') }}"
+    "{{ [1, 2, 3] | select('gt', 1) | list }}{{ [1, 2] | max }}{{ messages | groupby('role') | length }}"
+    "{{ range(5) | batch(2, 'x') | list }}{{ [3, 4] | last }}{{ ['a', 'b'] | map('upper') | join }}"
+    "{{ 'abc' | join('.') }}{{ nothing | join }}",
+    "filters of dicts": "{{ call | items | list }}{{ call.arguments | dictsort }}{{ call | list }}{{ call | length }}",
+    "default": "{{ nothing | default('d') }}{{ '' | default('d', true) }}{{ none | d('x') }}{{ call.x | default([]) }}",
+    "numbers": "{{ 7 // 2 }}{{ 7 % 4 }}{{ 2 ** 10 }}{{ 1.5 * 2 }}{{ -3 | abs }}{{ 2.567 | round(1) }}"
+    "{{ '12' | int + 1 }}{{ '1.5' | float }}{{ 'x' | int(default=-1) }}{{ 7 / 2 }}{{ true + 1 }}{{ 'a' * 3 }}"
+    "{{ [0] * 2 }}{{ 2 - 1 }}",
+    "formats": "{{ 'On 20250101: %s' % 'x' }}{{ '%d%% of %5.2f %-4s|' % (50, 1.5, 'a') }}"
+    "{{ '%(a)s %(b)05d' % {'a': '<', 'b': 7} }}{{ '%s, %s' | format('a', 'b') }}{{ '%(x)s' | format(x=1) }}"
+    "{{ '{0} {x:>4} {0!r}'.format('é', x=2) if true }}{{ '%*d|%-*d|%.*f' % (5, 3, 5, 3, 2, 1.23456) }}"
+    "{{ '{a}'.format_map({'a': 1}) }}{{ '%r %x' % ([1], 255) }}{{ '99999999 %s 88888888' % [1, 'a'] }}"
+    "{{ '%s' % none }}",
+    "json": "{{ call | tojson }}{{ call | tojson(indent=4) }}"
+    "{{ call | tojson(ensure_ascii=true, sort_keys=true) }}"
+    "{{ [1, {'a': none}] | tojson(separators=(',', ':')) }}{{ '</a>' | tojson }}"
+    "{{ [[], {}] | tojson(indent='\t') }}{{ messages | tojson(false, 2) }}{{ 1.0 | tojson(indent=1000000000) }}",
+    "dicts": "{% for k in call %}{{ k }}{% endfor %}{% for k, v in call.arguments.items() %}{{ k }}={{ v }}"
+    "{% endfor %}{{ call.get('x', 'no') }}{{ call.keys() | list }}{{ call.arguments.values() | list }}"
+    "{{ {'a': {'b': 1}}.a.b }}{{ dict(a=1, b=[2]) }}{{ {messages[0].role: 1} }}{{ call['name'] }}"
+    "{{ dict(call, x=1) | length }}",
+    "markup beside text": "{% set s = '<b>' | safe %}{{ s ~ '<i>' }}{{ '<i>' ~ s ~ 1 ~ none }}{{ s + '<i>' }}"
+    "{{ '<i>' + s }}{{ s }}{{ ['<', s] | join }}{{ s.join(['<', s]) }}{{ ('%s' | safe) % '<' }}"
+    "{{ ('{}' | safe).format('<') }}{{ s.replace('b', '<') }}{{ s.ljust(5) }}{{ s | replace('<', '>') }}"
+    "{{ s * 2 }}{{ s[1:] ~ '<' }}{{ '<' | e ~ '<' }}{{ ('<' | e).split('&') }}{{ s == '<b>' }}{{ 'b' in s }}"
+    "{{ s | upper ~ '&' }}{{ s.strip('<') }}{{ s.center(9, '*') }}",
+    "autoescape": "{% autoescape true %}{{ call.arguments.x ~ ('<' | safe) }}{{ '<' ~ '>' }}{{ ['<'] }}"
+    "{% endautoescape %}{{ '<' }}",
+    "nested lists": "{{ [1, [2, ['é', none, true, 1.5]], ('a',), {'k': [1]}] }}{{ messages }}{{ (1, 2) }}"
+    "{{ [] }}{{ '\\n' }}",
+    "undefined": "[{{ nothing }}{{ messages[0].nothing }}{{ nothing ~ 'a' ~ messages[9] }}"
+    "{{ nothing is defined }}{{ nothing == none }}{{ not nothing }}{{ 'a' if nothing }}{{ nothing or 'b' }}"
+    "{{ nothing | upper }}{{ nothing | list }}{% for x in nothing %}{{ x }}{% endfor %}{{ [nothing] }}"
+    "{{ nothing | length }}{{ nothing == messages[0].x }}]",
+    "set blocks": "{% set x %}<{{ messages[0].role }}>{% endset %}{{ x }}{{ x ~ '<' }}{% set y | upper %}a"
+    "{% endset %}{{ y }}{% filter upper %}a{{ x }}{% endfilter %}{% with a = 1 %}{{ a }}{% endwith %}"
+    "{% set a, b = 1, 2 %}{{ a + b }}",
+    "blocks": "{% block b %}{{ bos_token }}{% endblock %}{{ self.b() }}",
+    "spaces": "  {% if true %}\n  a\n    {%- endif %}\n\n  {# c #}\n {{ 'x' }} \n{%+ if true %} b {% endif +%}\n end\n",
+    "tests": "{{ messages is iterable }}{{ 'a' is string }}{{ call is mapping }}{{ 1 is number }}"
+    "{{ none is none }}{{ 3 is odd }}{{ 1 is eq 1 }}{{ 'a' is in 'abc' }}{{ 4 is divisibleby 2 }}"
+    "{{ true is boolean }}{{ [1] is sequence }}{{ 'A' is upper }}",
+    "break and continue": "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}"
+    "{% break %}{% endfor %}",
+    "date": "{{ strftime_now('%d %b %Y') }}{{ '%s' % strftime_now('%Y') }}",
+    "cycler, joiner": "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{% set j = joiner(', ') %}"
+    "{{ j() }}x{{ j() }}y",
+}
+"""What published templates are made of."""
+
+
+def plain_environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    """As transformers sets it up."""
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def tojson(
+        x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+    ) -> str:
+        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals |= {"raise_exception": raise_exception, "strftime_now": datetime.now().strftime}
+    return environment
+
+
+@pytest.mark.parametrize("name", IDIOMS)
+def test_idioms_are_rendered_as_by_jinja(name: str) -> None:
+    """Character for character: what a template may cost changes nothing of what it writes."""
+    call = {"name": "f", "arguments": {"x": "é<&>", "n": 2, "l": [1, "'"], "d": {"a": None}}}
+    messages = chat(' a b\n an "<b>" \n', "<think>\nbecause\n</think>\n\nyes", "c", "d", system="é < & 's'")
+    messages[2]["tool_calls"] = [call]
+    source = "{% set call = messages[2].tool_calls[0] %}" + IDIOMS[name]
+    expected = plain_environment().from_string(source).render(messages=messages, bos_token="<s>", eos_token="</s>")
+    assert render(source, messages) == expected
+    assert expected.strip()
 
 
 def test_what_the_caller_passed_is_not_changed() -> None:

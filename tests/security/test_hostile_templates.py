@@ -35,6 +35,12 @@ def test_long_conversations_are_no_attack(template: str) -> None:
     assert len(render(TEMPLATES[template], long)) >= 2 * 10**6
 
 
+def test_a_look_at_a_long_system_message_for_every_turn_is_no_attack() -> None:
+    template = "{% for m in messages %}{% if 'x' not in messages[0].content %}{{ loop.index0 }} {% endif %}{% endfor %}"
+    text = render(template, chat(*["a"] * 2000, system="b" * 100_000))
+    assert text.split() == [str(number) for number in range(2001)]
+
+
 def test_the_budget_is_each_conversations_own() -> None:
     """A template that just fits does so for each of many."""
     rules = Tokenization(tokenizer_sha256="", max_length=10, chat_template="{{ 'a' * 1000000 }}")

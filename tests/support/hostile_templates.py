@@ -13,7 +13,9 @@ _TUPLES = _DOUBLED.format(start="(1,)", twice="(ns.x, ns.x)")
 _LOOP = "{{% set r = range(99999) %}}{{% for i in r %}}{}{{% endfor %}}"
 _BUDGET, _REFUSED = "ChatTemplateError", "ChatError"
 _TOO_MUCH = "takes too many steps, or makes too large a text"
-_HUGE, _COMPUTED = "computes with huge integers", "formats with widths that aren't written down"
+_HUGE = "computes with huge integers"
+_TEXT = "{% set b = 'a' * 1000000 %}"
+_MANY = "{{% set b = 'a' * 1000000 %}}{{% for i in range(99999) %}}{{% if {} %}}{{% endif %}}{{% endfor %}}"
 
 CASES: dict[str, Case] = {
     "text times 10^10": ("{{ 'a' * 10**10 }}", _BUDGET, _TOO_MUCH),
@@ -66,6 +68,7 @@ CASES: dict[str, Case] = {
     ),
     "billion laughs, written": (_LAUGHS + "{{ ns.x }}", _BUDGET, _TOO_MUCH),
     "billion laughs, as JSON": (_LAUGHS + "{{ ns.x | tojson }}", _BUDGET, _TOO_MUCH),
+    "billion laughs, as JSON's separators": (_LAUGHS + "{{ 1 | tojson(separators=ns.x) }}", _REFUSED, "must be str"),
     "billion laughs, compared": (_LAUGHS + "{% set a = ns.x %}{{ a == [ns.x, a] }}", _BUDGET, _TOO_MUCH),
     "billion laughs, hashed": (_TUPLES + "{{ {ns.x: 1} | length }}", _BUDGET, _TOO_MUCH),
     "billion laughs, in an error": (_LAUGHS + "{{ raise_exception(ns.x) }}", _BUDGET, _TOO_MUCH),
@@ -74,16 +77,84 @@ CASES: dict[str, Case] = {
     "padding: center": ("{{ 'a' | center(10**9) }}", _BUDGET, _TOO_MUCH),
     "padding: ljust, got by attr": ("{{ ('a' | attr('ljust'))(10**9) }}", _BUDGET, _TOO_MUCH),
     "padding: %1000000000d": ("{{ '%1000000000d' % 1 }}", _BUDGET, _TOO_MUCH),
-    "padding: %*d": ("{{ '%*d' % (10**9, 1) }}", _BUDGET, _COMPUTED),
+    "padding: %*d": ("{{ '%*d' % (10**9, 1) }}", _BUDGET, _TOO_MUCH),
+    "padding: %-*d": ("{{ '%-*d' % (10**9, 1) }}", _BUDGET, _TOO_MUCH),
+    "padding: %0*d": ("{{ '%0*d' % (10**9, 1) }}", _BUDGET, _TOO_MUCH),
+    "padding: %.*f": ("{{ '%.*f' % (10**9, 1.5) }}", _BUDGET, _TOO_MUCH),
+    "padding: %*d, the filter": ("{{ '%-*d' | format(10**9, 1) }}", _BUDGET, _TOO_MUCH),
+    "padding: a field's name with brackets": ("{{ '%(a(b))1000000000d' % {'a(b)': 1} }}", _BUDGET, _TOO_MUCH),
+    "padding: a field's name with many brackets": (
+        "{{ '%(a(b(c(d))))1000000000d' % {'a(b(c(d)))': 1} }}",
+        _BUDGET,
+        "a name that has many brackets",
+    ),
+    "padding: ljust of a safe text": ("{{ ('a' | safe).ljust(200000000) }}", _BUDGET, _TOO_MUCH),
     "padding: {:1000000000}": ("{{ '{:1000000000}'.format(1) }}", _BUDGET, _TOO_MUCH),
     "padding: {:{}}": ("{{ '{:{}}'.format(1, 10**9) }}", _BUDGET, _TOO_MUCH),
     "padding: indent": ("{{ ('\n' * 100000) | indent(100000, blank=true) }}", _BUDGET, _TOO_MUCH),
     "padding: tojson": ("{{ [[1]] | tojson(indent=10**9) }}", _BUDGET, _TOO_MUCH),
+    "padding: tojson's separators": (
+        "{{ (range(99999) | list) | tojson(separators=('a' * 10000, ':')) }}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "padding: tojson's separators, in a list": (
+        "{{ [range(99999) | list] | tojson(separators=['a' * 10000, ':'] | map('string')) }}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
     "padding: batch": ("{{ [1] | batch(10**9, 'x') | list | length }}", _BUDGET, _TOO_MUCH),
     "padding: to_bytes": ("{{ (1).to_bytes(10**9) }}", _BUDGET, _TOO_MUCH),
     "large for small: replace": ("{{ ('a' * 100000).replace('', 'b' * 100000) }}", _BUDGET, _TOO_MUCH),
+    "large for small: replace, by names": (
+        "{{ ('a' * 100000) | replace('', count=10**9, new='b' * 100000) }}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
     "large for small: join": ("{{ range(99999) | join('b' * 100000) }}", _BUDGET, _TOO_MUCH),
     "large for small: translate": ("{{ ('a' * 100000).translate({97: 'b' * 100000}) }}", _BUDGET, _TOO_MUCH),
+    "copies of a text by split": (
+        _TEXT + "{% set ns = namespace(x=[]) %}"
+        "{% for i in range(9999) %}{% set ns.x = ns.x + [b.split('b'), b.partition('a')] %}{% endfor %}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "copies of a text by safe + text": (
+        _TEXT + "{% set ns = namespace(x='' | safe) %}{% for i in range(9999) %}{% set ns.x = ns.x + b %}{% endfor %}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "search in a text: in": (_MANY.format("'b' in b"), _BUDGET, _TOO_MUCH),
+    "search in a text: not in, of a variable": ("{% set c = 'b' %}" + _MANY.format("c not in b"), _BUDGET, _TOO_MUCH),
+    "search in a text: count": (_MANY.format("b.count('b')"), _BUDGET, _TOO_MUCH),
+    "search in a text: find, of a safe one": (_MANY.format("(b | safe).find('b')"), _BUDGET, _TOO_MUCH),
+    "search in a text: rfind, at its worst": (
+        _TEXT + "{{ b.rfind('a' * 200000 ~ 'b' ~ 'a' * 200000) }}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "search in a text: strip, at its worst": (
+        "{{ ('b' * 1000000).strip('a' * 1000000 ~ 'b') }}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "search in a text: trim, at its worst": (
+        "{{ ('b' * 1000000) | trim('a' * 1000000 ~ 'b') }}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "search in a list": (
+        "{% set r = range(99999) | list %}{% for i in r %}{% if 'a' in r %}{% endif %}{% endfor %}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "texts compared": (
+        _TEXT + "{% set c = b ~ '' %}{% for i in range(99999) %}{% if b == c %}{% endif %}{% endfor %}",
+        _BUDGET,
+        _TOO_MUCH,
+    ),
+    "number of a million bytes": ("{{ (1).from_bytes('a'.encode() * 1000000) % 7 }}", _BUDGET, _HUGE),
+    "number of a million bytes, in a list": ("{{ (1).from_bytes([1] * 100000) % 7 }}", _BUDGET, _HUGE),
     "hexadecimal number of a million digits": ("{{ ('f' * 1000000) | int(0, 16) }}", _BUDGET, _HUGE),
     "refilling the budget": ("{{ [-10**9] | map('charge step') | list }}{{ 'a' * 10**9 }}", _BUDGET, _TOO_MUCH),
     "source of 16 MB": ("a" * (1 << 24), _BUDGET, "more than 262,144"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,10 +63,9 @@ class Replica:
         self._process.kill()
         self._process.wait()
 
-    def terminate(self) -> None:
-        """Ends it by SIGTERM, in order."""
-        self._process.terminate()
-        self._process.wait()
+    def terminate(self) -> bool:
+        """Ends it by SIGTERM, in order; whether it did end, or had to be killed after a minute."""
+        return self._process.stop(timeout=60.0) != -signal.SIGKILL
 
     def wait_for_end(self) -> None:
         """Waits until it has ended, for whatever reason."""

@@ -65,7 +65,7 @@ class Faults:
         self._kinds: dict[str, Callable[[], None]] = {
             SWITCH: self._switch,
             "server SIGKILL": lambda: self._restart(mortal.kill),
-            "server SIGTERM": lambda: self._restart(mortal.terminate),
+            "server SIGTERM": lambda: self._restart(self._terminate),
             "stub SIGKILL": self._kill_stub,
             "server SIGSTOP": self._pause,
             "stub SIGSTOP": self._pause_stub,
@@ -131,6 +131,14 @@ class Faults:
         end()
         time.sleep(random.uniform(0, _LONGEST_OUTAGE))
         self._start(self._mortal)
+
+    def _terminate(self) -> None:
+        if self._mortal.terminate():
+            return
+        if self._was_paused:
+            self.aborted += 1
+        else:
+            self.deaths.append("not: asked to, by SIGTERM, it hung")
 
     def _kill_stub(self) -> None:
         os.kill(random.choice(list(self._mortal.stubs().values())), signal.SIGKILL)

@@ -154,7 +154,7 @@ def soak_tables(result: Mapping[str, Any]) -> list[Table]:
     for which in ("expected_errors", "unexpected_errors"):
         for error, count in result[which].items():
             events.add_row(f"{which.replace('_', ' ')}: {error}", f"{count:,}", "")
-    events.add_row("aborted after SIGSTOP", str(result["servers_that_aborted_after_a_pause"]), "")
+    events.add_row("aborted or hung after SIGSTOP", str(result["servers_that_aborted_after_a_pause"]), "")
     events.add_row("longest stall", "", f"{result['longest_stall_seconds']:.1f}")
     memory = Table("resident memory", "MB at first", "at last", "MB an hour")
     for name, figures in result["memory"].items():

@@ -99,7 +99,7 @@ def _reloaded(models: FaultModels, work: Workload) -> Seen:
         return and_then(found, client, work)
 
 
-def _restarted(end: Callable[[Replica], None]) -> Case:
+def _restarted(end: Callable[[Replica], object]) -> Case:
     def case(models: FaultModels, work: Workload) -> Seen:
         with _client(models.plain) as (replica, client):
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -209,7 +210,8 @@ def _bad_names(model: str) -> SearchStrategy[ModelInferRequest]:
         return request
 
     names = _text_but(*(f"{model}{suffix}" for suffix in ("", "_text", "_tokenizer"))) | st.just("../reward")
-    versions = _text_but("").filter(lambda version: not version.strip().lstrip("+0").isdecimal())
+    # Triton takes "2x" for 2.
+    versions = _text_but("").filter(lambda version: re.match(r"\s*\+?[0-9]", version) is None)
     numbers = st.integers(1000, 2**40).map(str) | st.integers(max_value=0).map(str)
     return st.builds(built, names, st.text(max_size=_LONGEST_NAME)) | st.builds(
         built, st.just(model), versions | numbers

@@ -47,10 +47,14 @@ _BY_CODE: dict[grpc.StatusCode, tuple[type[ServerError], str]] = {
         "another model by now",
     ),
     grpc.StatusCode.CANCELLED: (
-        ServerError,
-        "The call was cancelled, or the client closed, before the answer came. Remedy: score again with an open one",
+        ServerUnavailableError,
+        "The server gave the request up, most likely because it is ending. Remedy: see its log",
     ),
 }
+
+# gRPC's own words for a call that was cancelled here.
+_CANCELLED_HERE = ("Locally cancelled", "Channel closed")
+_CLOSED = "The call was cancelled, or the client closed, before the answer came. Remedy: score again with an open one"
 
 # A model that the server knows, and is loading, or unloading as it ends.
 _NOT_LOADED = "has no available versions"
@@ -88,6 +92,8 @@ def translate(code: grpc.StatusCode, details: str | None, *, url: str, model: st
     """
     details = (details or "no details").rstrip(". ")
     error, remedy = _BY_CODE.get(code, (RequestRejectedError, _SERVER_LOG))
+    if code is grpc.StatusCode.CANCELLED and details.startswith(_CANCELLED_HERE):
+        error, remedy = ServerError, _CLOSED
     if code in _MESSAGE_CODES:
         for part, by_message, by_message_remedy in _BY_MESSAGE:
             if part in details:

@@ -16,7 +16,7 @@ from rewardserve._grpc_errors import translate
 
 EXPECTED = {
     "OK": RequestRejectedError,  # never raised by gRPC; translated all the same
-    "CANCELLED": ServerError,
+    "CANCELLED": ServerUnavailableError,  # by the server; `make soak` found one that was ending do so
     "UNKNOWN": RequestRejectedError,
     "INVALID_ARGUMENT": RequestRejectedError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,
@@ -33,6 +33,13 @@ EXPECTED = {
     "UNAVAILABLE": ServerUnavailableError,
     "DATA_LOSS": RequestRejectedError,
 }
+
+
+@pytest.mark.parametrize("details", ["Locally cancelled by application!", "Channel closed!"])
+def test_a_call_that_was_cancelled_here_isnt_tried_again(details: str) -> None:
+    error = translate(grpc.StatusCode.CANCELLED, details, url="host:8001", model="m")
+    assert type(error) is ServerError
+    assert not error.retriable
 
 
 @pytest.mark.parametrize("code", grpc.StatusCode, ids=lambda code: code.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +28,7 @@ from rewardserve import (
 from rewardserve_export import ExportSummary
 from rewardserve_server import GRPC_ADMIN_HEADER, ServeOptions, TritonProcess
 from support.calls import LONG_CALL, packed_request
-from support.held import held
+from support.held import held, make_holdable, pending
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy
 from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
@@ -57,6 +57,7 @@ def own_repository(exported: ExportSummary, repository: Path, tmp_path_factory: 
     copied = tmp_path_factory.mktemp("own") / "repository"
     shutil.copytree(repository, copied)
     copy_with_queue_policy(copied, "crowded", max_queue_size=1)
+    make_holdable(copied / "crowded" / "1")
     copy_with_queue_policy(copied, "impatient", default_timeout_microseconds=1)
     return copied
 
@@ -132,24 +133,21 @@ def test_a_full_queue_costs_time_and_no_reward(own_server: TritonProcess, client
         assert np.array_equal(crowding.score_tokens(LONG_CALL[:100]), client.score_tokens(LONG_CALL[:100]))
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_a_queue_that_stays_full(own_server: TritonProcess) -> None:
+def test_a_queue_that_stays_full(own_repository: Path, own_server: TritonProcess) -> None:
+    crowded = own_repository / "crowded" / "1"
     request = packed_request([1], [(1, 0)])
     request.model_name = "crowded"
     with (
         RewardClient(own_server.grpc_url, model="crowded") as client,
         grpc.insecure_channel(own_server.grpc_url) as channel,
-        held(own_server, "crowded"),
+        held(crowded),
     ):
         infer = GRPCInferenceServiceStub(channel).ModelInfer
-        first = [infer.future(request, timeout=60) for _ in range(8)]
-        wait_for(lambda: sum(call.done() for call in first) >= 6)  # one is computed, one waits
+        deadline = time.monotonic() + 30
+        while not (pending(own_server, crowded) and pending(own_server, crowded)):
+            infer.future(request, timeout=60)  # the first is computed, another waits
+            time.sleep(0.3)
+            assert time.monotonic() < deadline
         with pytest.raises(ServerOverloadedError, match=r"Exceeds maximum queue size.*Remedy: send less at once"):
             client.score_tokens(LONG_CALL[:3], timeout=1)
 

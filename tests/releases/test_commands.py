@@ -12,7 +12,7 @@ from rewardserve import ModelNotFoundError, RewardClient, ServerError
 from rewardserve.cli import app
 from rewardserve_server import ServerControl, TritonProcess
 from support.calls import random_sequences
-from support.held import held, waiting
+from support.held import held, make_holdable, wait_for_pending
 from support.releases import ADMIN_KEY
 from typer.testing import CliRunner
 
@@ -63,6 +63,8 @@ def test_commands_on_a_running_server(release_repository: Path, start: Callable[
 
 def test_interactive_requests_go_first(release_repository: Path, start: Callable[[], TritonProcess]) -> None:
     """One that comes behind hundreds of others is answered before most of them."""
+    version = release_repository / "reward" / "2"
+    make_holdable(version)
     server = start()
     done: list[str] = []
     with (
@@ -78,12 +80,12 @@ def test_interactive_requests_go_first(release_repository: Path, start: Callable
                 each.when_done(lambda: done.append(name))
             return calls
 
-        with held(server):
+        with held(version):
             calls = send(bulk, random_sequences(1, [64] * 1600), "bulk")
             assert len(calls) >= 400
-            before = waiting(server, "2", more_than=len(calls) // 2)
+            before = wait_for_pending(server, version, more_than=len(calls) // 2)
             calls += send(interactive, random_sequences(2, [5]), "interactive")
-            waiting(server, "2", more_than=before)
+            wait_for_pending(server, version, more_than=before)
         for each in calls:
             each.result()
     assert done.index("interactive") < len(calls) / 2

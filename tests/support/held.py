@@ -1,9 +1,7 @@
-"""A server that accepts requests and answers none, while a test looks: no test needs a slow one."""
+"""A model that takes requests and computes none while a test looks: no test needs a slow machine."""
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,51 +10,57 @@ from pathlib import Path
 
 from rewardserve_server import TritonProcess
 
+_GATE = """
+
+import time
+
+_execute = TritonPythonModel.execute
+
+
+def _wait_and_execute(self, requests):
+    while (Path(__file__).parent / "held").exists():
+        time.sleep(0.01)
+    return _execute(self, requests)
+
+
+TritonPythonModel.execute = _wait_and_execute
+"""
+
+
+def make_holdable(version: Path) -> None:
+    """Puts a gate before the computing of a version of a model on the Python backend, that `held` closes.
+
+    Args:
+        version: Its directory in a repository of the test's own, before a server loads it.
+    """
+    with (version / "model.py").open("a") as code:
+        code.write(_GATE)
+
 
 @contextmanager
-def held(server: TritonProcess, model: str = "reward") -> Iterator[None]:
-    """Stops the processes of a model on the Python backend; tritonserver itself goes on, and queues.
-
-    Yields when they have stopped, and lets them go on at the end. After some 5 seconds of it tritonserver may give them
-    up, so it is for short looks at servers of a test's own.
-    """
-    pids = _instances(server.pid, model)
-    assert pids, f"model {model} has a process"
+def held(version: Path) -> Iterator[None]:
+    """Closes the gate: what is computed by now still ends."""
+    (version / "held").touch()
     try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        deadline = time.monotonic() + 10
-        while any(_state(pid) != "T" for pid in pids):
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        (version / "held").unlink()
 
 
-def waiting(server: TritonProcess, version: str, *, more_than: int) -> int:
-    """How many requests are in the queue of a version of `reward`, once they are more than that and no more arrive."""
-    name = f'nv_inference_pending_request_count{{model="reward",version="{version}"}} '
+def pending(server: TritonProcess, version: Path) -> int:
+    """How many requests are in the version's queue."""
+    labels = f'{{model="{version.parent.name}",version="{version.name}"}} '
+    with urllib.request.urlopen(server.metrics_url) as page:
+        _, _, rest = page.read().decode().partition(f"nv_inference_pending_request_count{labels}")
+    return int(rest.split()[0])
+
+
+def wait_for_pending(server: TritonProcess, version: Path, *, more_than: int) -> int:
+    """How many requests are in the version's queue, once they are more than that and no more arrive."""
     deadline = time.monotonic() + 30
     counts = [0]
     while counts[-1] <= more_than or counts[-1] != counts[-2]:
         assert time.monotonic() < deadline, counts
         time.sleep(0.2)
-        with urllib.request.urlopen(server.metrics_url) as page:
-            lines = page.read().decode().splitlines()
-        counts += [int(line.removeprefix(name)) for line in lines if line.startswith(name)]
+        counts.append(pending(server, version))
     return counts[-1]
-
-
-def _instances(server: int, model: str) -> list[int]:
-    """The children of tritonserver that run a version of the model."""
-    children = [
-        int(pid) for tasks in Path(f"/proc/{server}/task").glob("*/children") for pid in tasks.read_text().split()
-    ]
-    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children}
-    return [pid for pid, command in commands.items() if any(f"/{model}/".encode() in part for part in command)]
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

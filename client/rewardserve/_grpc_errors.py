@@ -73,6 +73,7 @@ _BY_MESSAGE: tuple[tuple[str, type[ServerError], str], ...] = (
     ("Socket closed", ServerUnavailableError, _HANGS_UP),
     ("tub process", ServerUnavailableError, _RESTART),
     ("Failed to retrieve the response error", ServerUnavailableError, _RESTART),
+    ("Failed to process the requests", ServerUnavailableError, _RESTART),
 )
 
 _MESSAGE_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)

@@ -85,7 +85,8 @@ def test_a_model_that_is_being_unloaded_may_come_back() -> None:
     assert not retriable("Request for unknown model: 'm' is not found")
 
 
-def test_an_answer_that_was_lost_on_the_server() -> None:
-    error = translate(grpc.StatusCode.INTERNAL, "Failed to retrieve the response error", url="host:8001", model="m")
+@pytest.mark.parametrize("details", ["Failed to retrieve the response error", "Failed to process the requests."])
+def test_an_answer_that_was_lost_on_the_server(details: str) -> None:
+    error = translate(grpc.StatusCode.INTERNAL, details, url="host:8001", model="m")
     assert isinstance(error, ServerUnavailableError)
     assert error.retriable

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -19,6 +18,7 @@ from rewardserve import AsyncRewardClient, RewardClient
 from rewardserve_server import TritonProcess
 from rewardserve_server.gateway import GatewayOptions, create_app
 from support.manifests import DEPLOY, manifest
+from support.metrics import metrics_page
 
 from benchmarks._dashboard import TRITON_OPTIONS
 from benchmarks._dashboard_panels import DASHBOARD, Panel, metrics_in, read_panels
@@ -43,8 +43,7 @@ def exposed(container: TritonProcess) -> set[str]:
         assert gateway.post("/get_reward", json={"query": ["a text"]}).is_success
         pages = gateway.get("/metrics").text
         gateway.portal.call(client.close)
-    with urllib.request.urlopen(container.metrics_url) as answer:
-        pages += answer.read().decode()
+    pages += metrics_page(container)
     # A counter with labels has a TYPE, but no sample before something was counted.
     return set(re.findall(r"^(?:# TYPE )?(\w+)", pages, re.MULTILINE))
 

@@ -18,6 +18,7 @@ from rewardserve_server import ServeOptions, TritonProcess
 from rewardserve_server._binary import find_tritonserver
 from rewardserve_server._command import Ports, command
 from support.manifests import KEY, with_key
+from support.metrics import metrics_page
 
 ELSEWHERE = ("--model-repository", "--backend-directory", "--exit-timeout-secs", "-address", "-port")
 """What differs between this machine and a container."""
@@ -109,6 +110,5 @@ def test_the_autoscalers_metric_is_there(container: TritonProcess, autoscaler: A
     assert metric["external"]["metric"]["query"] == query
     found = re.fullmatch(r"sum\(rate\((nv_\w+_us)\{namespace=\"reward\", (model=\"reward\")\}\[1m\]\)\) / 1e6", query)
     assert found is not None
-    with urllib.request.urlopen(container.metrics_url) as answer:
-        lines = answer.read().decode().splitlines()
+    lines = metrics_page(container).splitlines()
     assert any(line.startswith(found[1] + "{") and found[2] in line for line in lines)

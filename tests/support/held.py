@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rewardserve_server import TritonProcess
+
+from support.metrics import metrics_page
 
 _GATE = """
 
@@ -50,8 +51,7 @@ def held(version: Path) -> Iterator[None]:
 def pending(server: TritonProcess, version: Path) -> int:
     """How many requests are in the version's queue."""
     labels = f'{{model="{version.parent.name}",version="{version.name}"}} '
-    with urllib.request.urlopen(server.metrics_url) as page:
-        _, _, rest = page.read().decode().partition(f"nv_inference_pending_request_count{labels}")
+    _, _, rest = metrics_page(server).partition(f"nv_inference_pending_request_count{labels}")
     return int(rest.split()[0])
 
 

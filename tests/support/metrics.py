@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
@@ -15,10 +16,22 @@ from rewardserve_server import TritonProcess
 PREFIX = "rewardserve_"
 
 
+def metrics_page(server: TritonProcess) -> str:
+    """All metrics, as Prometheus reads them. Their port opens a moment behind the others."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(server.metrics_url, timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.URLError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
 def samples(server: TritonProcess, version: str = "1", model: str = "reward") -> list[Sample]:
     """Ours, of one version."""
-    with urllib.request.urlopen(server.metrics_url, timeout=10) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
+    families = text_string_to_metric_families(metrics_page(server))
     found = [sample for family in families for sample in family.samples if sample.name.startswith(PREFIX)]
     return [each for each in found if (each.labels["model"], each.labels["version"]) == (model, version)]
 

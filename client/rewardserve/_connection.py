@@ -11,7 +11,7 @@ from tritonclient.grpc.service_pb2 import ModelConfigRequest, ModelInferRequest,
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from rewardserve._channel import call_metadata, open_channel
-from rewardserve._contract import DEFAULT_VERSION, tokenizer_model
+from rewardserve._contract import DEFAULT_VERSION, is_version, tokenizer_model
 from rewardserve._errors import ModelNotFoundError, NotARewardModelError, ServerError
 from rewardserve._grpc_errors import translate
 from rewardserve._tls import TLS
@@ -117,7 +117,7 @@ class Connection:
             ServerError: The server can't be reached, or doesn't serve the model or this version.
         """
         metadata = self._call(self._stub.ModelMetadata, ModelMetadataRequest(name=model), model, timeout)
-        versions = [version for version in metadata.versions if version.isascii() and version.isdecimal()]
+        versions = [version for version in metadata.versions if is_version(version)]
         if not versions:
             raise ModelNotFoundError(
                 f"{self.url} has no version of model {model!r} loaded. Remedy: see the server's log"

@@ -44,6 +44,11 @@ def contract_parameter(version: str | int) -> str:
     return _PARAMETER.format(version=version)
 
 
+def is_version(text: str) -> bool:
+    """Whether a text is the number of a version, as Triton names directories."""
+    return text.isascii() and text.isdecimal()
+
+
 def tokenizer_model(model: str) -> str:
     """Name of the companion model that hands out the tokenizer of `model`."""
     return f"{model}_tokenizer"

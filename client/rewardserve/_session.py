@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rewardserve import _core
 from rewardserve._answers import Answers, Result, Rewards, Values
-from rewardserve._contract import PRIORITIES, Priority, RewardContract, tokenizer_model
+from rewardserve._contract import PRIORITIES, Priority, RewardContract, is_version, tokenizer_model
 from rewardserve._errors import ContractError, ForkedClientError
 from rewardserve._pairs import join_pairs
 from rewardserve._tls import TLS
@@ -59,7 +59,7 @@ class ClientOptions:
         _core.check_timeout(self.timeout)
         if self.max_tokens_in_flight is not None and self.max_tokens_in_flight < 1:
             raise ValueError(f"max_tokens_in_flight is {self.max_tokens_in_flight}. Remedy: at least 1")
-        if self.version is not None and not (str(self.version).isascii() and str(self.version).isdecimal()):
+        if self.version is not None and not is_version(str(self.version)):
             raise ValueError(f"version is {self.version!r}. Remedy: the number of a version, such as '1'")
         if self.priority not in (None, *PRIORITIES):
             raise ValueError(f"priority is {self.priority!r}. Remedy: one of {', '.join(PRIORITIES)}")

@@ -61,10 +61,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self, *, filters: Mapping[str, Callable[..., Any]], **options: Any) -> None:
-        super().__init__(finalize=_charged_output, **options)
+        super().__init__(finalize=_charged(charge_whole), **options)
         del self.globals["lipsum"]
         self.filters = {name: _charged_filter(name, function) for name, function in {**self.filters, **filters}.items()}
-        self.filters |= {_STEP: _step, _WRITTEN: _written, _COMPARED: _compared, _SEARCHED: _searched, _CUT: _cut}
+        prices = {_WRITTEN: charge_whole, _COMPARED: _charge_comparison, _SEARCHED: charge_scan, _CUT: _charge_result}
+        self.filters |= {_STEP: _step, **{name: _at_run_time(_charged(price)) for name, price in prices.items()}}
         for name in _COMPARISONS:
             self.tests[name] = _charged_test(self.tests[name])  # type: ignore[arg-type]
 
@@ -155,9 +156,31 @@ def _charge_result(result: Any) -> None:
         charge(len(result))
 
 
-def _charged_output(value: Any) -> Any:
-    charge_whole(value)
-    return value
+def _charge_comparison(value: Any) -> None:
+    if isinstance(value, WHOLES):
+        charge_whole(value)
+    else:
+        charge_scan(value)
+
+
+def _charged(price: Callable[[Any], None]) -> Callable[[Any], Any]:
+    """Charges for a value, and hands on that very value."""
+
+    def charged(value: Any) -> Any:
+        price(value)
+        return value
+
+    return charged
+
+
+def _at_run_time(function: Callable[[Any], Any]) -> Callable[..., Any]:
+    """As a filter that Jinja doesn't compute while it compiles: it wants the context."""
+
+    @pass_context
+    def called(context: Context, value: Any) -> Any:
+        return function(value)
+
+    return called
 
 
 def _charged_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -231,33 +254,6 @@ def _charged_test(function: Callable[..., bool]) -> Callable[..., bool]:
 def _step(context: Context, weight: Any) -> bool:
     charge(max(1, weight) if isinstance(weight, int) else 1)
     return True
-
-
-@pass_context
-def _written(context: Context, value: Any) -> Any:
-    charge_whole(value)
-    return value
-
-
-@pass_context
-def _compared(context: Context, value: Any) -> Any:
-    if isinstance(value, WHOLES):
-        charge_whole(value)
-    else:
-        charge_scan(value)
-    return value
-
-
-@pass_context
-def _searched(context: Context, value: Any) -> Any:
-    charge_scan(value)
-    return value
-
-
-@pass_context
-def _cut(context: Context, value: Any) -> Any:
-    _charge_result(value)
-    return value
 
 
 class _Charging(NodeTransformer):

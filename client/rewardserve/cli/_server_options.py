@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from rewardserve._contract import is_version
 from rewardserve._tls import TLS
 
 __all__ = ["Address", "Server", "Timeout", "takes_server"]
@@ -138,7 +139,7 @@ class Server(Address):
             typer.BadParameter: Options don't fit together.
         """
         version = self.model_version
-        if version is not None and not (version.isascii() and version.isdecimal()):
+        if version is not None and not is_version(version):
             raise typer.BadParameter("must be a version's number", param_hint="--model-version")
         return {
             "url": (self.url or [_URL])[0] if len(self.url or [_URL]) == 1 else self.url,

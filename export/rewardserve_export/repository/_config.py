@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from google.protobuf import text_format
 from rewardserve import _wire
-from rewardserve._contract import RewardContract, contract_parameter
+from rewardserve._contract import RewardContract, contract_parameter, is_version
 from rewardserve._errors import ExportError
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -18,7 +18,6 @@ __all__ = [
     "STOCK_BACKENDS",
     "Backend",
     "contracts_in",
-    "is_version",
     "read_config",
     "reward_config",
     "scores_texts_of",
@@ -170,11 +169,6 @@ def contracts_in(config: Any) -> dict[str, str]:
         for key, parameter in config.parameters.items()
         if key.startswith(prefix) and is_version(version := key.removeprefix(prefix))
     }
-
-
-def is_version(text: str) -> bool:
-    """Whether a text is the number of a version, as Triton names directories."""
-    return text.isascii() and text.isdecimal()
 
 
 def read_config(path: Path) -> Any:

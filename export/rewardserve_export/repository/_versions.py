@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rewardserve._contract import DEFAULT_VERSION, RewardContract
+from rewardserve._contract import DEFAULT_VERSION, RewardContract, is_version
 from rewardserve._errors import ExportError, ReleaseError
 from rewardserve._manifest import MANIFEST, Manifest
 from tritonclient.grpc import model_config_pb2 as pb
 
-from rewardserve_export.repository._config import contracts_in, is_version, read_config, write_config
+from rewardserve_export.repository._config import contracts_in, read_config, write_config
 from rewardserve_export.repository._publish import ModelDirectory
 
 __all__ = ["Version", "Versions"]
